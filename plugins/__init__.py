@@ -1,0 +1,1 @@
+"""The shipped strategies and stores, written against `rolling_router.interfaces` alone."""

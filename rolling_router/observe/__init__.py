@@ -1,0 +1,1 @@
+"""What the engine did: counts, metrics, access log."""

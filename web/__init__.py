@@ -1,0 +1,1 @@
+"""The settings page's static files, served as they lie."""
