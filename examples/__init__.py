@@ -1,0 +1,1 @@
+"""What to try the router with. No part of the installed package."""
