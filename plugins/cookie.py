@@ -280,7 +280,7 @@ def _secret(text: str) -> bytes:
         secret = Path(text).read_bytes().strip()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise _bad("key_file", text, f"the file cannot be read ({reason}); name one that this process may read") from None
+        raise _bad("key_file", text, f"the file cannot be read ({reason}); name a readable one") from None
     if len(secret) < 16:
         raise _bad("key_file", text, f"the file holds {len(secret)} bytes; the secret must have at least 16")
     return secret
