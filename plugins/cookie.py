@@ -169,7 +169,7 @@ def _values(salt: bytes, version: Version) -> list[tuple[Instance | None, bytes]
     """The cookie's value for this version without an instance, then for each one, in an order all routers share."""
     token, key = _derive(salt, version.id, version.port)
     values: list[tuple[Instance | None, bytes]] = [(None, token)]
-    for instance in sorted(version.instances):
+    for instance in sorted(version.instances, key=str):
         digest = hashlib.blake2b(_encode(str(instance)), key=key, digest_size=_INSTANCE_BYTES).digest()
         values.append((instance, token + b"." + urlsafe_b64encode(digest)))
     return values
