@@ -23,7 +23,7 @@ class Role(enum.Enum):
         return Role.CANDIDATE if self is Role.STABLE else Role.STABLE
 
 
-@attrs.frozen(order=True)
+@attrs.frozen(order=True, cache_hash=True)
 class Instance:
     """One running copy of a version."""
 

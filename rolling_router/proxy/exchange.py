@@ -1,0 +1,154 @@
+"""
+proxy.exchange: one request and its answer: what has happened, and what may happen next. Never sees a transport.
+
+Three parties meet here: the client's side (`ClientSide`), the connection to the instance (`InstanceSide`), and
+`proxy.dispatch`, which brings them together.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from rolling_router.proxy.headers import Field
+from rolling_router.proxy.request import Request
+from rolling_router.proxy.response import Response
+from rolling_router.proxy.tunnel import Tunnel
+from rolling_router.routing.fleet import Load
+from rolling_router.routing.place import Placement, Reason
+
+
+class Verdict(enum.Enum):
+    """What is to be done about an instance that fell silent."""
+
+    AGAIN = enum.auto()  # nothing is lost: send the request once more, over a new connection
+    ANSWER = enum.auto()  # the client has seen nothing yet: tell it
+    CUT = enum.auto()  # it has a status line already: cutting the connection is the only honest signal left
+
+
+class ClientSide(Protocol):
+    """Who asked. Told of the answer as it comes."""
+
+    def informed(self, exchange: Exchange, response: Response) -> None:
+        """An interim answer (1xx)."""
+
+    def answered(self, exchange: Exchange, head: Response | None, pieces: Sequence[bytes], is_over: bool) -> None:
+        """The answer goes on: its head the first time, body bytes, and whether that was all."""
+
+    def switched(self, exchange: Exchange, head: Response, instance: Any, rest: bytes) -> Tunnel:
+        """The instance changed to another protocol (101): `instance` is its transport, `rest` its first bytes in it."""
+
+    def refused(self, exchange: Exchange, status: int, text: str) -> None:
+        """There will be no answer from an instance: tell the client this instead."""
+
+    def cut(self, exchange: Exchange) -> None:
+        """The answer broke off in the middle, and the client must see that it did."""
+
+    def pause_request(self) -> None:
+        """The instance takes no more of the request's body for now."""
+
+    def resume_request(self) -> None:
+        """It takes more again."""
+
+
+class InstanceSide(Protocol):
+    """The connection on which the request went out."""
+
+    def send_body(self, pieces: Sequence[bytes]) -> None: ...
+
+    def send_end(self) -> None: ...
+
+    def pause_answer(self) -> None: ...
+
+    def resume_answer(self) -> None: ...
+
+    def abandon(self) -> None:
+        """Nobody wants the answer any more."""
+
+
+class Exchange:
+    """
+    :ivar placement: where it was last sent.    :ivar tried: instances that could not be reached for it.
+    :ivar response: the answer's head, once the client was given it.    :ivar status: what the client got; 0 is nothing.
+    :ivar started: when the request's head had come, in seconds of `time.perf_counter`; likewise `answered_at`.
+    :ivar bytes_in: of the request's body.    :ivar bytes_out: of the answer's body.
+    :ivar is_cut: it ended before the client had the whole answer.
+    """
+
+    __slots__ = (
+        "answered_at",
+        "bytes_in",
+        "bytes_out",
+        "client",
+        "instance",
+        "is_cut",
+        "is_over",
+        "is_request_over",
+        "pending",
+        "placement",
+        "reason",
+        "request",
+        "response",
+        "retries",
+        "sent_body",
+        "started",
+        "status",
+        "trailers",
+        "tried",
+    )
+
+    def __init__(self, request: Request, client: ClientSide, started: float) -> None:
+        self.request = request
+        self.client = client
+        self.started = started
+        self.answered_at = 0.0
+        self.placement: Placement | None = None
+        self.reason: Reason | None = None
+        self.instance: InstanceSide | None = None
+        self.tried: list[Load] = []
+        self.retries = 0
+        self.response: Response | None = None
+        self.trailers: list[Field] = []
+        self.status = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.pending: list[bytes] = []
+        self.sent_body = False
+        self.is_request_over = False
+        self.is_cut = False
+        self.is_over = False
+
+    def body_came(self, pieces: list[bytes]) -> None:
+        """More of the request's body: on to the instance, or kept until there is one."""
+        for piece in pieces:
+            self.bytes_in += len(piece)
+        if self.instance is not None:
+            self.sent_body = True
+            self.instance.send_body(pieces)
+        else:
+            self.pending += pieces
+
+    def body_ended(self) -> None:
+        self.is_request_over = True
+        if self.instance is not None:
+            self.instance.send_end()
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether the client should be asked to send no more of the body for now."""
+        return bool(self.pending)
+
+    def instance_lost(self, is_reused: bool, has_answered: bool) -> Verdict:
+        """
+        The connection to the instance ended before the answer did.
+
+        :param is_reused: it had served another request before.    :param has_answered: any byte of an answer came.
+        """
+        if self.response is not None:
+            return Verdict.CUT
+        # RFC 9112 section 9.3.1 and RFC 9110 section 9.2.2: only a kept connection may have been closed just as we
+        # wrote, and only what can be done twice may be sent twice; a body that was sent is no longer here.
+        if is_reused and not has_answered and self.request.is_repeatable and not self.sent_body:
+            return Verdict.AGAIN
+        return Verdict.ANSWER

@@ -1,0 +1,163 @@
+"""proxy.headers: what each header field is to a proxy, and what it does with it. Pure; names and values are bytes."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Collection, Iterable, Sequence
+
+Field = tuple[bytes, bytes]
+
+
+class Kind(enum.Enum):
+    """What a header field is to a proxy. All fields but those of `PLAIN` need a second look."""
+
+    PLAIN = enum.auto()  # passed on as it came
+    DROPPED = enum.auto()  # of one connection only, or dangerous to pass on
+    CONNECTION = enum.auto()
+    UPGRADE = enum.auto()
+    CONTENT_LENGTH = enum.auto()
+    TRANSFER_ENCODING = enum.auto()
+    HOST = enum.auto()
+    COOKIE = enum.auto()
+    EXPECT = enum.auto()
+    FORWARDED = enum.auto()  # says who the client is: believed from trusted proxies only
+    REQUEST_ID = enum.auto()
+
+
+_KINDS = {
+    b"connection": Kind.CONNECTION,
+    b"upgrade": Kind.UPGRADE,
+    b"content-length": Kind.CONTENT_LENGTH,
+    b"transfer-encoding": Kind.TRANSFER_ENCODING,
+    b"host": Kind.HOST,
+    b"cookie": Kind.COOKIE,
+    b"expect": Kind.EXPECT,
+    b"forwarded": Kind.FORWARDED,
+    b"x-real-ip": Kind.FORWARDED,
+    b"x-request-id": Kind.REQUEST_ID,
+    # RFC 9110 section 7.6.1: to be removed whether or not Connection names them.
+    b"keep-alive": Kind.DROPPED,
+    b"proxy-connection": Kind.DROPPED,
+    b"te": Kind.DROPPED,
+    # For the next proxy only (RFC 9110 section 11.7); this is none, and the instance is not meant.
+    b"proxy-authorization": Kind.DROPPED,
+    b"proxy-authenticate": Kind.DROPPED,
+    # CGI programs read it as the environment variable HTTP_PROXY ("httpoxy").
+    b"proxy": Kind.DROPPED,
+    # Answered with a 101 that we do not pass on.
+    b"http2-settings": Kind.DROPPED,
+}
+
+_memo: dict[bytes, Kind] = {}
+_MEMO_NAMES = 4096  # bounded: clients choose the names
+
+
+def kind_of(name: bytes) -> Kind:
+    """What this field is, its name in any case. Remembered by spelling: it is asked for every field of every head."""
+    kind = _memo.get(name)
+    if kind is None:
+        kind = _classify(name.lower())
+        if len(_memo) < _MEMO_NAMES and len(name) < 64:
+            _memo[name] = kind
+    return kind
+
+
+def _classify(lower: bytes) -> Kind:
+    kind = _KINDS.get(lower)
+    if kind is not None:
+        return kind
+    # Applications behind CGI or WSGI cannot tell X_Forwarded_For from X-Forwarded-For, so look-alikes go.
+    dashed = lower.replace(b"_", b"-")
+    if dashed.startswith(b"x-forwarded-") or (dashed != lower and dashed in _LOOK_ALIKES):
+        return Kind.FORWARDED if dashed == lower else Kind.DROPPED
+    return Kind.PLAIN
+
+
+_LOOK_ALIKES = {b"x-real-ip", b"x-request-id", b"content-length", b"transfer-encoding"}
+
+
+def tokens(value: bytes) -> list[bytes]:
+    """The elements of a comma-separated list, lower case, empty ones left out (RFC 9110 section 5.6.1)."""
+    return [token for part in value.split(b",") if (token := part.strip(b" \t").lower())]
+
+
+def not_removable(name: bytes) -> bool:
+    """Whether ``Connection`` must not name this field: removing it would change what the instance believes."""
+    kind = kind_of(name)
+    if kind is Kind.PLAIN:
+        return name.lower() in (b"authorization", b"cache-control", b"trailer")
+    return kind in (
+        Kind.HOST,
+        Kind.COOKIE,
+        Kind.CONTENT_LENGTH,
+        Kind.TRANSFER_ENCODING,
+        Kind.FORWARDED,
+        Kind.REQUEST_ID,
+        Kind.EXPECT,
+    )
+
+
+def without_named(fields: Iterable[Field], names: Collection[bytes]) -> list[Field]:
+    """The fields that ``Connection`` does not name. `names` are lower case."""
+    return [field for field in fields if field[0].lower() not in names]
+
+
+def cookie_values(raw: Sequence[bytes], name: bytes) -> list[bytes]:
+    """All values of this cookie, from the values of the ``Cookie`` fields, in their order (RFC 6265 section 5.4)."""
+    values = []
+    for line in raw:
+        if name in line:
+            for pair in line.split(b";"):
+                key, equals, value = pair.partition(b"=")
+                if equals and key.strip(b" \t") == name:
+                    values.append(value.strip(b" \t"))
+    return values
+
+
+def without_cookies(line: bytes, names: Collection[bytes]) -> bytes:
+    """
+    One ``Cookie`` field's value without these cookies; empty when nothing is left.
+
+    A line that has none of them comes back as it is, byte for byte.
+    """
+    if not any(name in line for name in names):
+        return line
+    pairs = line.split(b";")
+    kept = [pair for pair in pairs if pair.partition(b"=")[0].strip(b" \t") not in names]
+    return line if len(kept) == len(pairs) else b";".join(kept).strip(b" \t")
+
+
+_MAX_AGE = re.compile(rb"(?:s-maxage|max-age)\s*=\s*\"?([0-9]+)")
+
+
+def may_be_shared(fields: Iterable[Field]) -> bool:
+    """
+    Whether the answer itself lets a shared cache keep it and give it to others without asking (RFC 9111 section 3).
+
+    Such an answer must not carry anybody's pin.
+    """
+    control, expires = b"", False
+    for name, value in fields:
+        lower = name.lower()
+        if lower == b"cache-control":
+            control += b"," + value.lower()
+        elif lower == b"expires":
+            # "0", "-1" and other non-dates mean "already expired" (RFC 9111 section 5.3).
+            expires = b"GMT" in value
+    words = {word.partition(b"=")[0].strip() for word in control.split(b",")}
+    if words & {b"no-store", b"private"}:
+        return False
+    if b"public" in words:
+        return True
+    ages = [int(age) for age in _MAX_AGE.findall(control)]
+    if ages:
+        return any(ages)
+    return expires and b"no-cache" not in words
+
+
+def forbids_sharing(fields: Iterable[Field]) -> bool:
+    """Whether the answer already says that no shared cache may keep it."""
+    return any(
+        name.lower() == b"cache-control" and {b"no-store", b"private"} & set(tokens(value)) for name, value in fields
+    )

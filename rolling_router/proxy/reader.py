@@ -1,0 +1,359 @@
+"""proxy.reader: bytes of a client connection -> requests, or the reason why not. llhttp says what is HTTP. No I/O."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from rolling_router.proxy.headers import (
+    Kind,
+    kind_of,
+    not_removable,
+    tokens,
+    without_cookies,
+    without_named,
+)
+from rolling_router.proxy.limits import Limits
+from rolling_router.proxy.request import Body, Request, new_request_id
+from rolling_router.proxy.trust import Peer, Trust
+
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?\Z")
+_ABSOLUTE = re.compile(rb"https?://([^/?#]+)([/?].*)?\Z", re.IGNORECASE | re.DOTALL)
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}\Z")
+# llhttp also parses RTSP and ICE, and does not tell which it was.
+_NOT_HTTP = {b"SOURCE", b"DESCRIBE", b"ANNOUNCE", b"SETUP", b"PLAY", b"PAUSE", b"TEARDOWN", b"GET_PARAMETER"} | {
+    b"SET_PARAMETER",
+    b"REDIRECT",
+    b"RECORD",
+    b"FLUSH",
+    b"PRI",
+}
+
+
+class Refusal(Exception):
+    """A request that is not passed on. `status` and the text are what the client gets."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
+
+class RequestReader:
+    """
+    Reads one client connection.
+
+    :ivar waiting: requests whose head has come, oldest first; the newest may still be receiving its body.
+    :ivar refusal: set once nothing more can be read; to be told after the requests that wait.
+    :ivar surplus: what followed a request that asks for another protocol; see `go_on`.
+    """
+
+    __slots__ = (
+        "_begun",
+        "_fields",
+        "_head_seen",
+        "_in_head",
+        "_limits",
+        "_names",
+        "_over",
+        "_parser",
+        "_private_cookies",
+        "_request",
+        "_target",
+        "_trust",
+        "peer",
+        "refusal",
+        "surplus",
+        "waiting",
+    )
+
+    def __init__(self, peer: Peer, trust: Trust, limits: Limits, private_cookies: frozenset[bytes]) -> None:
+        self.peer = peer
+        self._trust = trust
+        self._limits = limits
+        self._private_cookies = private_cookies
+        self._parser = HttpRequestParser(self)
+        self._request: Request | None = None
+        self._in_head = True
+        self._begun = False
+        self._head_seen = 0
+        self._over = False
+        self._target = b""
+        self._fields: list[tuple[bytes, bytes]] = []
+        self.waiting: deque[Request] = deque()
+        self.refusal: Refusal | None = None
+        self.surplus: bytes | None = None
+
+    @property
+    def is_inside_head(self) -> bool:
+        """Whether part of a head has come."""
+        return self._head_seen > 0
+
+    def feed(self, data: bytes) -> None:
+        """Read on. What comes of it is in `waiting`, in the requests there, and in `refusal`."""
+        if self.surplus is not None:
+            self.surplus += data
+            return
+        if self._over or self.refusal is not None:
+            return
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self._upgraded(data[upgrade.args[0] :])
+        except HttpParserError as wrong:
+            # Bytes behind a request with "Connection: close" are an error to llhttp; nobody will look at them.
+            if not self._over:
+                self.refusal = _why(wrong)
+        if self._in_head and self.refusal is None:
+            self._check_unfinished(len(data))
+
+    def go_on(self) -> None:
+        """The other protocol was declined: what followed the request is HTTP after all."""
+        surplus, self.surplus = self.surplus, None
+        self._parser = HttpRequestParser(self)
+        if surplus:
+            self.feed(surplus)
+
+    def _upgraded(self, rest: bytes) -> None:
+        request = self._request
+        if request is None or request.upgrade is not None:
+            self.surplus = rest
+        elif rest and not self._over:  # an Upgrade that we do not pass on: stay with HTTP
+            self._parser = HttpRequestParser(self)
+            self.feed(rest)
+        else:
+            self._parser = HttpRequestParser(self)
+
+    def _check_unfinished(self, count: int) -> None:
+        """A head that is not at its end yet: what has come of it must not grow without bound."""
+        if self._begun:
+            # This read may hold the end of an earlier request too, so only what follows is counted: one read more.
+            self._begun = False
+            self._head_seen = 1
+        else:
+            self._head_seen += count
+        if len(self._target) > self._limits.line_bytes:
+            self.refusal = self._target_too_long()
+        elif self._head_seen > self._limits.head_bytes:
+            self.refusal = self._head_too_long()
+
+    def _target_too_long(self) -> Refusal:
+        return Refusal(414, f"The request's address is longer than {self._limits.line_bytes} bytes.")
+
+    def _head_too_long(self) -> Refusal:
+        return Refusal(431, f"The request's head is longer than {self._limits.head_bytes} bytes.")
+
+    # What llhttp calls
+
+    def on_message_begin(self) -> None:
+        self._in_head = self._begun = True
+        self._target = b""
+        self._fields = []
+        self._request = None
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:
+            self._fields.append((name, value))
+        elif self._request is not None and kind_of(name) is Kind.PLAIN:  # a trailer
+            if len(self._request.trailers) >= self._limits.head_fields:
+                raise Refusal(431, f"The request has more than {self._limits.head_fields} trailer fields.")
+            self._request.trailers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self._in_head = self._begun = False
+        self._head_seen = 0
+        self._request = request = self._make()
+        self.waiting.append(request)
+
+    def on_body(self, piece: bytes) -> None:
+        request = self._request
+        assert request is not None
+        if request.body is Body.CHUNKED:
+            request.length += len(piece)
+            if 0 < self._limits.body_bytes < request.length:
+                raise self._body_too_long()
+        request.pieces.append(piece)
+
+    def on_message_complete(self) -> None:
+        request = self._request
+        assert request is not None
+        request.is_complete = True
+        self._in_head = True
+        self._over = not request.keep_alive
+
+    # A head
+
+    def _make(self) -> Request:
+        parser, limits = self._parser, self._limits
+        if len(self._target) > limits.line_bytes:
+            raise self._target_too_long()
+        if len(self._fields) > limits.head_fields:
+            raise Refusal(431, f"The request has more than {limits.head_fields} header fields.")
+        request = Request(self.peer)
+        request.method = parser.get_method()
+        if request.method in _NOT_HTTP:
+            raise Refusal(501, "The request's method is not one of HTTP.")
+        version = parser.get_http_version()
+        if version == "1.0":
+            request.minor = 0
+        elif version != "1.1":
+            raise Refusal(505, "The request's HTTP version is neither 1.1 nor 1.0.")
+        request.target = self._target
+        self._read_fields(request)
+        if not request.target.startswith(b"/"):
+            self._read_odd_target(request)
+        return request
+
+    def _read_fields(self, request: Request) -> None:
+        kept = request.fields
+        connection: list[bytes] = []
+        special: list[tuple[Kind, bytes, bytes]] = []
+        hosts = 0
+        size = 0
+        for field in self._fields:
+            name, value = field
+            size += len(name) + len(value) + 4
+            kind = kind_of(name)
+            if kind is Kind.PLAIN:
+                kept.append(field)
+            elif kind is Kind.HOST:
+                hosts += 1
+                request.host = value
+                kept.append(field)
+            elif kind is Kind.CONNECTION:
+                connection += tokens(value)
+            elif kind is Kind.COOKIE:
+                request.raw_cookies = (*request.raw_cookies, value)
+                line = without_cookies(value, self._private_cookies)
+                if line:
+                    kept.append(field if line is value else (name, line))
+            elif kind is Kind.CONTENT_LENGTH:
+                self._read_length(request, value)
+                kept.append(field)
+            elif kind is Kind.TRANSFER_ENCODING:
+                self._read_coding(request, value)
+                kept.append(field)
+            elif kind is not Kind.DROPPED:
+                special.append((kind, name, value))
+        if size > self._limits.head_bytes:
+            raise self._head_too_long()
+        if hosts != 1 and (hosts > 1 or request.minor):
+            raise Refusal(400, f"The request has {hosts or 'no'} Host fields; it must have one.")
+        if not _HOST.match(request.host):
+            raise Refusal(400, "The request's Host is not a host name or address.")
+        request.keep_alive = request.minor == 1
+        if connection:
+            self._read_connection(request, connection)
+        self._read_special(request, special, connection)
+
+    def _read_connection(self, request: Request, named: list[bytes]) -> None:
+        if b"close" in named:
+            request.keep_alive = False
+        elif b"keep-alive" in named:
+            request.keep_alive = True
+        removable = set(named) - {b"close", b"keep-alive", b"upgrade"}
+        if removable:
+            for name in removable:
+                if not_removable(name):
+                    # Whoever could have these removed on the way would choose what the instance believes.
+                    raise Refusal(400, "The request's Connection field names a field that must not be removed.")
+            request.fields = without_named(request.fields, removable)
+
+    def _read_special(self, request: Request, special: list[tuple[Kind, bytes, bytes]], named: list[bytes]) -> None:
+        forwarded: list[tuple[bytes, bytes]] = []
+        for kind, name, value in special:
+            if kind is Kind.UPGRADE:
+                # h2c would let a client speak past every rule here, so it is treated as not offered.
+                if b"upgrade" in named and request.minor and b"h2c" not in tokens(value):
+                    request.upgrade = value
+            elif kind is Kind.EXPECT:
+                if value.lower() != b"100-continue":
+                    raise Refusal(417, "The request expects something other than 100-continue.")
+                if request.minor:  # RFC 9110 section 10.1.1: from HTTP/1.0 to be ignored
+                    request.expects_continue = True
+                    request.fields.append((name, value))
+            elif self.peer.is_trusted:
+                if kind is Kind.REQUEST_ID:
+                    if _REQUEST_ID.match(value):
+                        request.id = value
+                else:
+                    forwarded.append((name, value))
+        if not request.id:
+            request.id = new_request_id()
+        if self.peer.is_trusted:
+            self._read_forwarded(request, forwarded)
+        else:
+            request.forwarded = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
+                (self.peer.address or "unknown").encode("ascii"),
+                b"https" if self.peer.is_secure else b"http",
+                request.host,
+            )
+
+    def _read_length(self, request: Request, value: bytes) -> None:
+        request.length = int(value)  # llhttp has seen to it that these are digits, and the only such field
+        if request.length:
+            request.body = Body.KNOWN
+        if 0 < self._limits.body_bytes < request.length:
+            raise self._body_too_long()
+
+    def _body_too_long(self) -> Refusal:
+        return Refusal(413, f"The request's body is longer than {self._limits.body_bytes} bytes.")
+
+    def _read_coding(self, request: Request, value: bytes) -> None:
+        if request.minor == 0:
+            # RFC 9112 section 6.1: a sign of faulty framing.
+            raise Refusal(400, "The request has a Transfer-Encoding, which HTTP/1.0 does not know.")
+        if value.strip(b" \t").lower() != b"chunked":
+            raise Refusal(501, "The request's Transfer-Encoding is not chunked.")
+        request.body = Body.CHUNKED
+
+    def _read_forwarded(self, request: Request, said: list[tuple[bytes, bytes]]) -> None:
+        """Take a trusted proxy's word, and add ours to it."""
+        chain, proto, host, others = [], b"", b"", []
+        for name, value in said:
+            lower = name.lower()
+            if lower == b"x-forwarded-for":
+                chain.append(value)
+            elif lower == b"x-forwarded-proto":
+                proto = value.strip(b" \t").lower()
+            elif lower == b"x-forwarded-host":
+                host = value
+            else:
+                others.append(b"%b: %b\r\n" % (name, value))
+        if proto in (b"http", b"https"):
+            request.is_secure = proto == b"https"
+        peer = (self.peer.address or "unknown").encode("ascii")
+        if chain:
+            request.address = self._trust.client_behind(self.peer.address, b",".join(chain))
+        request.forwarded = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n%b" % (
+            b", ".join([*chain, peer]),
+            b"https" if request.is_secure else b"http",
+            host or request.host,
+            b"".join(others),
+        )
+
+    def _read_odd_target(self, request: Request) -> None:
+        """Anything but origin form (RFC 9112 section 3.2)."""
+        if request.target == b"*" and request.method == b"OPTIONS":
+            return
+        if request.method == b"CONNECT":
+            raise Refusal(405, "This is no forward proxy: CONNECT is not served here.")
+        matched = _ABSOLUTE.match(request.target)
+        if matched is None:
+            raise Refusal(400, "The request's address is neither a path nor a URL of http or https.")
+        if matched[1].lower() != request.host.lower():
+            raise Refusal(400, "The request's URL and its Host name different hosts.")
+        path = matched[2] or b"/"
+        request.target = path if path.startswith(b"/") else b"/" + path
+
+
+def _why(wrong: HttpParserError) -> Refusal:
+    cause = wrong.__context__
+    if isinstance(cause, Refusal):
+        return cause
+    return Refusal(400, f"The request is not well-formed HTTP: {wrong}.")

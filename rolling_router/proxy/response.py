@@ -1,0 +1,190 @@
+"""proxy.response: bytes of an instance's connection -> the answer, or the reason why not. llhttp decides. No I/O."""
+
+from __future__ import annotations
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from rolling_router.proxy.headers import Field, Kind, kind_of, tokens, without_named
+from rolling_router.proxy.limits import Limits
+from rolling_router.proxy.request import Body
+
+
+class Response:
+    """
+    The head of an answer.
+
+    :ivar fields: what the client gets of it, in order, without the fields of one connection.
+    :ivar keep_alive: whether the instance keeps the connection.    :ivar upgrade: the protocol changed to, with 101.
+    """
+
+    __slots__ = ("body", "fields", "keep_alive", "length", "phrase", "status", "upgrade")
+
+    def __init__(self, status: int, phrase: bytes, fields: list[Field]) -> None:
+        self.status = status
+        self.phrase = phrase
+        self.fields = fields
+        self.body = Body.TO_CLOSE
+        self.length = 0
+        self.keep_alive = True
+        self.upgrade: bytes | None = None
+
+
+class Malformed(Exception):
+    """What the instance sent is no answer that could be passed on."""
+
+
+class ResponseReader:
+    """
+    Reads the answers of one connection to an instance, one request at a time.
+
+    :ivar response: the answer's head, once it has come.    :ivar informational: heads of 1xx answers that came first.
+    :ivar pieces: body bytes that were not fetched yet.    :ivar is_over: the answer is complete.
+    :ivar has_surplus: more came than was asked for, or more may: the connection must not be used again.
+    :ivar rest: what followed a 101, in the other protocol.
+    """
+
+    __slots__ = (
+        "_fields",
+        "_is_head_only",
+        "_limits",
+        "_parser",
+        "_phrase",
+        "_seen",
+        "has_surplus",
+        "informational",
+        "is_over",
+        "pieces",
+        "response",
+        "rest",
+        "trailers",
+    )
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._parser = HttpResponseParser(self)
+        self.expect(False)
+
+    def expect(self, is_head_only: bool) -> None:
+        """
+        Be ready for the answer to the next request.
+
+        :param is_head_only: the request was a HEAD, whose answer has no body whatever its head says.
+        """
+        self._is_head_only = is_head_only
+        self._phrase = b""
+        self._fields: list[Field] = []
+        self._seen = 0
+        self.response: Response | None = None
+        self.informational: list[Response] = []
+        self.pieces: list[bytes] = []
+        self.trailers: list[Field] = []
+        self.is_over = False
+        self.has_surplus = False
+        self.rest = b""
+
+    def feed(self, data: bytes) -> None:
+        """
+        Read on.
+
+        :raises Malformed: this can not be passed on; what came before it still can.
+        """
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self.rest = data[upgrade.args[0] :]
+        except HttpParserError as wrong:
+            if not self.is_over:
+                cause = wrong.__context__
+                raise cause if isinstance(cause, Malformed) else Malformed(str(wrong))
+            self.has_surplus = True
+        if self.response is None:
+            self._seen += len(data)
+            if self._seen > self._limits.head_bytes + 65536:
+                raise Malformed("its head is too long")
+
+    def forget_parser(self) -> None:
+        """The rest of the body will be counted instead: llhttp is left in the middle, so the next answer needs another."""
+        self._parser = HttpResponseParser(self)
+
+    # What llhttp calls
+
+    def on_message_begin(self) -> None:
+        if self.is_over:
+            raise Malformed("it answers more than it was asked")
+        self._phrase = b""
+        self._fields = []
+
+    def on_status(self, phrase: bytes) -> None:
+        self._phrase += phrase
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.response is None:
+            self._fields.append((name, value))
+        elif kind_of(name) is Kind.PLAIN and len(self.trailers) < self._limits.head_fields:
+            self.trailers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        response = self._make()
+        if response.status < 200 and response.status != 101:
+            self.informational.append(response)
+            if len(self.informational) > self._limits.head_fields:
+                raise Malformed("it sends nothing but interim answers")
+            return
+        self.response = response
+        if self._is_head_only:
+            # llhttp does not know that the request was a HEAD, and would now wait for a body.
+            response.body = Body.NONE
+            self.is_over = True
+            self._parser = HttpResponseParser(self)
+
+    def on_body(self, piece: bytes) -> None:
+        if self.is_over:
+            self.has_surplus = True
+        else:
+            self.pieces.append(piece)
+
+    def on_message_complete(self) -> None:
+        if self.response is not None:
+            self.is_over = True
+
+    def _make(self) -> Response:
+        status = self._parser.get_status_code()
+        if len(self._fields) > self._limits.head_fields * 2:
+            raise Malformed("its head has too many fields")
+        kept: list[Field] = []
+        response = Response(status, self._phrase, kept)
+        connection: list[bytes] = []
+        for field in self._fields:
+            kind = kind_of(field[0])
+            if kind is Kind.CONTENT_LENGTH:
+                response.body = Body.KNOWN
+                response.length = int(field[1])
+            elif kind is Kind.TRANSFER_ENCODING:
+                if field[1].strip(b" \t").lower() != b"chunked":
+                    raise Malformed("its Transfer-Encoding is not chunked")
+                response.body = Body.CHUNKED
+            elif kind is Kind.CONNECTION:
+                connection += tokens(field[1])
+                continue
+            elif kind is Kind.UPGRADE:
+                response.upgrade = field[1]
+                continue
+            elif kind is Kind.DROPPED:
+                continue
+            kept.append(field)
+        version = self._parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            raise Malformed("its HTTP version is neither 1.1 nor 1.0")
+        response.keep_alive = version == "1.1" if not connection else _keeps(version, connection)
+        named = set(connection) - {b"close", b"keep-alive", b"upgrade"}
+        if named:
+            response.fields = without_named(kept, named - {b"content-length", b"set-cookie"})
+        if status in (204, 304) or status < 200:
+            response.body = Body.NONE  # RFC 9112 section 6.3, whatever the fields say
+        return response
+
+
+def _keeps(version: str, connection: list[bytes]) -> bool:
+    if b"close" in connection:
+        return False
+    return version == "1.1" or b"keep-alive" in connection
