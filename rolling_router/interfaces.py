@@ -59,7 +59,9 @@ class Client(Protocol):
     is_secure: bool
     method: bytes
     target: bytes
-    headers: Sequence[tuple[bytes, bytes]]
+
+    @property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]: ...
 
     def cookie(self, name: bytes) -> Sequence[bytes]:
         """All values under this cookie name, in the order in which they came; usually none or one."""
@@ -115,7 +117,7 @@ class IStrategy(Interface):
 class IStrategyPlugin(Interface):
     """Makes a strategy. The object that a drop-in in ``twisted/plugins/`` holds."""
 
-    name = Attribute("``str``: what an operator writes in ``--strategy`` or in the key ``stickyness``, e.g. ``cookie``.")
+    name = Attribute("``str``: what one writes in ``--strategy`` or in the key ``stickyness``, e.g. ``cookie``.")
     description = Attribute("``str``: one line for ``--help``.")
 
     def make(app: str, options: Mapping[str, str]) -> IStrategy:
@@ -162,7 +164,7 @@ class IStore(Interface):
     """
 
     description = Attribute("``str``: where it is, for logs and the status; holds no secret.")
-    is_atomic = Attribute("``bool``: whether a `put` of several keys is one change, seen by readers whole or not at all.")
+    is_atomic = Attribute("``bool``: whether readers see a `put` of several keys whole or not at all.")
 
     def read(prefixes: Sequence[str]) -> Deferred[Reading]:
         """
@@ -200,7 +202,7 @@ class IStore(Interface):
 class IStorePlugin(Interface):
     """Opens a store. The object that a drop-in in ``twisted/plugins/`` holds."""
 
-    name = Attribute("``str``: the scheme that an operator writes in ``--store``, e.g. ``file`` in ``file:rollout.json``.")
+    name = Attribute("``str``: the scheme that one writes in ``--store``, e.g. ``file`` in ``file:rollout.json``.")
     description = Attribute("``str``: one line for ``--help``.")
 
     def open(location: str, context: StoreContext) -> IStore:

@@ -7,7 +7,6 @@ from typing import Any
 
 import twisted.plugins
 from twisted.plugin import getPlugins
-from zope.interface import Interface
 
 from rolling_router.errors import SettingError
 from rolling_router.interfaces import IStore, IStorePlugin, IStrategy, IStrategyPlugin, StoreContext
@@ -63,7 +62,7 @@ def _find(kind: str, name: str, known: Mapping[str, Any]) -> Any:
         raise SettingError(f"there is no {kind} {name!r}; there are: {there}") from None
 
 
-def _named(interface: type[Interface]) -> dict[str, Any]:
+def _named(interface: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     # Drop-ins provide IPlugin as well as the door's interface; getPlugins asks for the latter by adapting.
     for plugin in getPlugins(interface, twisted.plugins):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.error import ConnectingCancelledError, TimeoutError
 from twisted.logger import Logger
@@ -30,11 +29,28 @@ _NOBODY = {
 }
 
 
+class Score(Protocol):
+    """
+    Counts. `observe.score` has the real one.
+
+    :ivar opened: connections made to instances.    :ivar reused: requests that went over a kept one.
+    """
+
+    opened: int
+    reused: int
+
+    def ended(self, exchange: Exchange) -> None:
+        """An exchange is over, well or not; called once for each."""
+
+    def unreachable(self, load: Load) -> None:
+        """An instance did not take a connection."""
+
+
 class Dispatch:
     """
     One per process, shared by all client connections.
 
-    :param ended: called once with every exchange when it is over; counts and writes the access log.
+    :param score: told of what happens, to count it.
     """
 
     def __init__(
@@ -43,13 +59,13 @@ class Dispatch:
         router: Router,
         limits: Limits,
         deadlines: Deadlines,
-        ended: Callable[[Exchange], None],
+        score: Score,
     ) -> None:
         self.router = router
         self.limits = limits
         self.deadlines = deadlines
         self._reactor = reactor
-        self._ended = ended
+        self._score = score
         self._pools: dict[Load, Pool] = {}
 
     # Called by the client's side
@@ -68,7 +84,7 @@ class Dispatch:
         exchange.is_over = True
         if exchange.placement is not None:
             exchange.placement.load.outstanding -= 1
-        self._ended(exchange)
+        self._score.ended(exchange)
 
     def told(self, exchange: Exchange, response: Response) -> list[Field]:
         """
@@ -131,6 +147,7 @@ class Dispatch:
         pool = self._pool(load)
         upstream = pool.take(must_be_open=not exchange.request.is_repeatable)
         if upstream is not None:
+            self._score.reused += 1
             upstream.start(exchange)
         else:
             self._connect(exchange, pool)
@@ -152,6 +169,7 @@ class Dispatch:
 
     def _connected(self, upstream: Upstream, exchange: Exchange, pool: Pool) -> None:
         health.reached(pool.load)
+        self._score.opened += 1
         if exchange.is_over:  # the client left meanwhile
             pool.give_back(upstream)
         else:
@@ -161,6 +179,7 @@ class Dispatch:
         load = pool.load
         if not failure.check(ConnectingCancelledError):
             health.unreachable(load, self.deadlines.now)
+            self._score.unreachable(load)
             if load.failures & (load.failures - 1) == 0:  # the 1st, 2nd, 4th, 8th in a row: a dead one must not flood
                 _log.warn(
                     "instance {instance} cannot be reached ({failures} times in a row): {why}",

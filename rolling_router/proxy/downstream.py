@@ -68,6 +68,8 @@ class Downstream(Protocol):
         transport.registerProducer(self, True)
         self._wait_for(_Wait.HEAD, self._gate.limits.head_seconds)
         self._gate.opened(self)
+        if self._gate.is_held:
+            self._hold(True)
 
     def dataReceived(self, data: bytes) -> None:
         if self._tunnel is not None:
@@ -123,6 +125,11 @@ class Downstream(Protocol):
             self.abort()
 
     # The service's side
+
+    def release(self) -> None:
+        """Begin to read, where `Gate.is_held` had kept us from it."""
+        if self.exchange is None and not self._is_closing:
+            self._hold(False)
 
     def drain(self) -> None:
         """End after the exchange in hand; at once if there is none."""

@@ -19,6 +19,7 @@ from rolling_router.proxy.trust import Trust
 class Gate(Factory):
     """
     :ivar accepted: client connections so far.    :ivar is_draining: no request is taken after those in hand.
+    :ivar is_held: connections are accepted, but not read from until `release`: nothing is known of the app yet.
     """
 
     noisy = False
@@ -30,6 +31,7 @@ class Gate(Factory):
         self.deadlines = deadlines
         self.accepted = 0
         self.is_draining = False
+        self.is_held = False
         self._open: set[Downstream] = set()
         self._drained: Deferred[None] | None = None
 
@@ -57,10 +59,20 @@ class Gate(Factory):
         """Whether we can stop writing and still read: not so under TLS, which says goodbye by itself."""
         return isinstance(transport, FileDescriptor)
 
+    def hold(self) -> None:
+        """Let clients wait, rather than refuse them, until the first snapshot is in force."""
+        self.is_held = True
+
+    def release(self) -> None:
+        self.is_held = False
+        for connection in list(self._open):
+            connection.release()
+
     def drain(self) -> Deferred[None]:
         """Close idle connections, let the others end after what is in flight; fires when all are gone."""
         self.is_draining = True
-        self._drained = drained = Deferred()
+        drained: Deferred[None] = Deferred()
+        self._drained = drained
         for connection in list(self._open):
             connection.drain()
         if not self._open and not drained.called:

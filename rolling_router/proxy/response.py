@@ -103,7 +103,7 @@ class ResponseReader:
                 raise Malformed("its head is too long")
 
     def forget_parser(self) -> None:
-        """The rest of the body will be counted instead: llhttp is left in the middle, so the next answer needs another."""
+        """The rest of the body is counted instead. llhttp is left in the middle, so the next answer needs another."""
         self._parser = HttpResponseParser(self)
 
     # What llhttp calls

@@ -18,6 +18,9 @@ class Role(enum.Enum):
     STABLE = "stable"
     CANDIDATE = "candidate"
 
+    def __init__(self, word: str) -> None:
+        self.word = word  # what `value` is, as a plain attribute: Enum computes that one anew each time
+
     @property
     def other(self) -> Role:
         return Role.CANDIDATE if self is Role.STABLE else Role.STABLE

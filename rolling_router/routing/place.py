@@ -27,6 +27,9 @@ class Reason(enum.Enum):
     NO_INSTANCE = "no-instance"  # no instance that may serve this request can
     REFUSED = "refused"  # it was no request that could be placed: malformed, too large, too slow
 
+    def __init__(self, word: str) -> None:
+        self.word = word  # what `value` is, as a plain attribute: Enum computes that one anew each time
+
 
 @attrs.define(eq=False)
 class Placement:

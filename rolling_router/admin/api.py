@@ -1,0 +1,65 @@
+"""admin.api: the settings port's routes. Shapes only; what they show is made in `observe.report`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from klein import Klein
+from twisted.web.http import Request
+from twisted.web.resource import IResource
+
+from rolling_router.observe.metrics import CONTENT_TYPE
+from rolling_router.observe.report import Report
+
+
+class Api:
+    """What the settings port answers."""
+
+    app = Klein()
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    def resource(self) -> IResource:
+        return self.app.resource()
+
+    @app.route("/healthz", methods=["GET"])
+    def healthz(self, request: Request) -> bytes:
+        """Whether the process lives."""
+        return _text(request, 200, "ok")
+
+    @app.route("/readyz", methods=["GET"])
+    def readyz(self, request: Request) -> bytes:
+        """Whether traffic may be sent here."""
+        why = self._report.unready()
+        return _text(request, 200, "ready") if why is None else _text(request, 503, why)
+
+    @app.route("/metrics", methods=["GET"])
+    def metrics(self, request: Request) -> bytes:
+        _set_type(request, CONTENT_TYPE)
+        return self._report.metrics()
+
+    @app.route("/api/v1/status", methods=["GET"])
+    def status(self, request: Request) -> bytes:
+        _set_type(request, "application/json")
+        return _json(self._report.status())
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, indent=2).encode("utf-8") + b"\n"
+
+
+def _text(request: Request, status: int, text: str) -> bytes:
+    request.setResponseCode(status)
+    _set_type(request, "text/plain; charset=utf-8")
+    return text.encode("utf-8") + b"\n"
+
+
+def _set_type(request: Request, content_type: str) -> None:
+    for name, value in (
+        (b"Content-Type", content_type.encode("ascii")),
+        (b"Cache-Control", b"no-store"),
+        (b"X-Content-Type-Options", b"nosniff"),
+    ):
+        request.setHeader(name, value)
