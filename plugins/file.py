@@ -27,7 +27,7 @@ LIMIT_SECONDS = 9.0
 LOCK_SECONDS = 5.0
 """How long a write waits for another writer to end."""
 LOCK_AGAIN_SECONDS = 0.02
-LOOK_AGAIN_SECONDS = 0.05
+LOOK_AGAIN_SECONDS = 0.03
 """Between finding no usable file and believing it: editors remove it, or write it in parts, for a moment."""
 
 

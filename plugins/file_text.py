@@ -33,22 +33,13 @@ def parse(content: bytes) -> dict[str, str]:
 
     :raises BadText: at the first thing that is wrong with it.
     """
-    text = _decode(content)
-    if not text.strip():
-        raise BadText("it is empty; write {} for a store without keys", 1, 1)
     try:
-        pairs = _PAIRS.decode(text)
+        return _parse(_decode(content))
     except json.JSONDecodeError as wrong:
         why = f"{wrong.msg}; look there and just before for a comma or a quote that is missing or too many"
         raise BadText(why, wrong.lineno, wrong.colno) from None
     except RecursionError:
         raise BadText("it is nested too deeply; it must be one flat object of strings", 1, 1) from None
-    if not text.lstrip().startswith("{"):
-        raise _bad_at(text, _skip(text, 0), "it must be one object, {...}, with a string for each key")
-    keys = dict(pairs)
-    if len(keys) < len(pairs) or not all(isinstance(value, str) for value in keys.values()):
-        raise _first_wrong_pair(text)
-    return keys
 
 
 def render(keys: Mapping[str, str]) -> bytes:
@@ -64,6 +55,18 @@ def _decode(content: bytes) -> str:
     except UnicodeDecodeError as wrong:
         before = wrong.object[: wrong.start].decode("utf-8")  # the mark is cut off `object` already
         raise _bad_at(before, len(before), "it is not UTF-8 there; save the file as UTF-8") from None
+
+
+def _parse(text: str) -> dict[str, str]:
+    if not text.strip():
+        raise BadText("it is empty; write {} for a store without keys", 1, 1)
+    pairs = _PAIRS.decode(text)
+    if not text.lstrip().startswith("{"):
+        raise _bad_at(text, _skip(text, 0), "it must be one object, {...}, with a string for each key")
+    keys = dict(pairs)
+    if len(keys) < len(pairs) or not all(isinstance(value, str) for value in keys.values()):
+        raise _first_wrong_pair(text)
+    return keys
 
 
 def _first_wrong_pair(text: str) -> BadText:

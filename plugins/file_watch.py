@@ -2,7 +2,8 @@
 file_watch: when to read the file store's file again. Called by `file` alone.
 
 Two ways, because neither is enough: inotify tells at once, but sees nothing of what other machines do on a network
-file system, nor beyond a symbolic link; looking at the modification time sees all that, a little later.
+file system, nor beyond a symbolic link, nor another directory put in the place of the file's; looking at the
+modification time sees all that, a little later.
 """
 
 from __future__ import annotations
