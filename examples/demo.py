@@ -2,7 +2,7 @@
 demo: all that ``make run`` starts. Two versions of Hello World, the file that says how traffic is split between them,
 and the router before both. Ends everything it started when it is told to end, or when one part ends by itself.
 
-Knows the keys that a deploy script would write (docs: the file store), and nothing else of the router.
+Knows the keys that a deploy script would write into a file store, and nothing else of the router.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ The application, by way of the router:   http://127.0.0.1:{proxy}/
 The settings page:                       http://127.0.0.1:{admin}/
 The file behind both:                    {store}
 
-Everybody sees version 1.0.0, in yellow. Change "rolling/{app}/blendpercent" in the file from "0" to "50",
-and every other reload is 1.0.1, in green. Change "rolling/{app}/stickyness" to "1", and each browser stays
-with what it saw first. Ctrl-C ends it all.
+In the file, change "rolling/{app}/blendpercent" from "0" to "50": every other reload of the application is
+then version 1.0.1, in green. Change "rolling/{app}/stickyness" from "0" to "1": each browser then stays with
+what it saw first. Ctrl-C ends it all; what you changed in the file is kept for the next time.
 """
 
 
