@@ -8,6 +8,7 @@ Knows the keys that a deploy script would write into a file store, and nothing e
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -65,7 +66,7 @@ class Parts:
             if process.poll() is not None:
                 raise Trouble(f"{name} has ended, with status {process.returncode}")
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Ask all to end, the last started first, and insist with those that do not."""
         for process in reversed(self._running.values()):
             process.terminate()
@@ -97,14 +98,13 @@ def main() -> int:
         description="Start two versions of Hello World and the router before them. The environment may choose the "
         "ports: PROXY_PORT (8000) for the application, ADMIN_PORT (8080) for the settings.",
     ).parse_args()
-    signs, parts = Signs(), Parts()
+    signs = Signs()
     try:
-        run(parts, _port("PROXY_PORT", 8000), _port("ADMIN_PORT", 8080), lambda: signs.seen)
-    except Trouble as trouble:
+        with contextlib.closing(Parts()) as parts:
+            run(parts, _port("PROXY_PORT", 8000), _port("ADMIN_PORT", 8080), lambda: signs.seen)
+    except Trouble as trouble:  # said last, below whatever the parts had to say at their end
         print(f"demo: {trouble}", file=sys.stderr)
         return 1
-    finally:
-        parts.end()
     return 0
 
 
