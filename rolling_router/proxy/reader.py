@@ -8,8 +8,8 @@ from collections import deque
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from rolling_router.proxy.headers import (
+    KINDS,
     Kind,
-    kind_of,
     not_removable,
     tokens,
     without_cookies,
@@ -76,7 +76,7 @@ class RequestReader:
         self._private_cookies = private_cookies
         self._parser = HttpRequestParser(self)
         self._request: Request | None = None
-        self._in_head = True
+        self._in_head = False
         self._begun = False
         self._head_seen = 0
         self._over = False
@@ -159,10 +159,10 @@ class RequestReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_head:
             self._fields.append((name, value))
-        elif self._request is not None and kind_of(name) is Kind.PLAIN:  # a trailer
+        elif self._request is not None and KINDS[name] is Kind.PLAIN:  # a trailer
             if len(self._request.trailers) >= self._limits.head_fields:
                 raise Refusal(431, f"The request has more than {self._limits.head_fields} trailer fields.")
-            self._request.trailers.append((name, value))
+            self._request.trailers = [*self._request.trailers, (name, value)]
 
     def on_headers_complete(self) -> None:
         self._in_head = self._begun = False
@@ -183,7 +183,6 @@ class RequestReader:
         request = self._request
         assert request is not None
         request.is_complete = True
-        self._in_head = True
         self._over = not request.keep_alive
 
     # A head
@@ -215,10 +214,11 @@ class RequestReader:
         special: list[tuple[Kind, bytes, bytes]] = []
         hosts = 0
         size = 0
+        kinds = KINDS
         for field in self._fields:
             name, value = field
             size += len(name) + len(value) + 4
-            kind = kind_of(name)
+            kind = kinds[name]
             if kind is Kind.PLAIN:
                 kept.append(field)
             elif kind is Kind.HOST:
