@@ -1,25 +1,38 @@
-"""registry: the one caller of `getPlugins`. Name -> plugin, and a helpful refusal for a name that is not there."""
+"""
+registry: the one place that looks for plugins. Name -> plugin, and a helpful refusal for a name that is not there.
+
+A plugin that cannot be used is named in the log and in refusals, and takes nothing else along.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import import_module
 from typing import Any
 
+import attrs
 import twisted.plugins
-from twisted.plugin import getPlugins
+from twisted.logger import Logger
+from twisted.plugin import CachedDropin, getCache
+from twisted.python.modules import getModule
 
 from rolling_router.errors import SettingError
 from rolling_router.interfaces import IStore, IStorePlugin, IStrategy, IStrategyPlugin, StoreContext
 
+_log = Logger()
 
-def store_plugins() -> dict[str, Any]:
-    """The stores that can be used here, by name. A drop-in that fails to import is logged by Twisted and left out."""
-    return _named(IStorePlugin)
+_SHIPPED = "twisted.plugins.rolling_router_shipped"
 
 
-def strategy_plugins() -> dict[str, Any]:
+def store_plugins() -> Mapping[str, Any]:
+    """The stores that can be used here, by name."""
+    return _found(IStorePlugin).plugins
+
+
+def strategy_plugins() -> Mapping[str, Any]:
     """The strategies that can be used here, by name."""
-    return _named(IStrategyPlugin)
+    return _found(IStrategyPlugin).plugins
 
 
 def open_store(text: str, context: StoreContext) -> IStore:
@@ -31,7 +44,7 @@ def open_store(text: str, context: StoreContext) -> IStore:
     scheme, colon, location = text.partition(":")
     if not colon or not location:
         raise SettingError(f"the store is {text!r}; it must be written SCHEME:LOCATION, such as file:rollout.json")
-    return _find("store", scheme, store_plugins()).open(location, context)
+    return _find("store", scheme, _found(IStorePlugin)).open(location, context)
 
 
 def make_strategy(text: str, app: str) -> tuple[str, IStrategy]:
@@ -41,7 +54,7 @@ def make_strategy(text: str, app: str) -> tuple[str, IStrategy]:
     :raises SettingError: no such strategy, or an option that the plugin refuses.
     """
     name, _, rest = text.partition(":")
-    return name, _find("strategy", name, strategy_plugins()).make(app, _options(text, rest))
+    return name, _find("strategy", name, _found(IStrategyPlugin)).make(app, _options(text, rest))
 
 
 def _options(text: str, rest: str) -> Mapping[str, str]:
@@ -54,19 +67,73 @@ def _options(text: str, rest: str) -> Mapping[str, str]:
     return options
 
 
-def _find(kind: str, name: str, known: Mapping[str, Any]) -> Any:
+def _find(kind: str, name: str, found: _Found) -> Any:
     try:
-        return known[name]
+        return found.plugins[name]
     except KeyError:
-        there = ", ".join(sorted(known)) or "none; is the package installed?"
-        raise SettingError(f"there is no {kind} {name!r}; there are: {there}") from None
+        there = ", ".join(sorted(found.plugins)) or "none; is the package installed?"
+        broken = "".join(f"; {one} cannot be used ({why})" for one, why in sorted(found.broken.items()))
+        raise SettingError(f"there is no {kind} {name!r}; there are: {there}{broken}") from None
 
 
-def _named(interface: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    # Drop-ins provide IPlugin as well as the door's interface; getPlugins asks for the latter by adapting.
-    for plugin in getPlugins(interface, twisted.plugins):
-        found.setdefault(plugin.name, plugin)
-    return found
+@attrs.frozen
+class _Found:
+    """
+    The plugins of one kind.
+
+    :ivar plugins: by their names.    :ivar broken: what could not even be asked for its name: module -> why.
+    """
+
+    plugins: Mapping[str, Any]
+    broken: Mapping[str, str]
 
 
+# What is installed does not change while a process runs, and at each look Twisted logs anew what it cannot import.
+@cache
+def _found(interface: Any) -> _Found:
+    dropins, broken = _dropins()
+    broken = dict(broken)
+    plugins: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for dropin in dropins:
+        for entry in dropin.plugins:
+            try:
+                # An entry of Twisted's cache imports its drop-in only when it provides what it is asked for.
+                plugin = interface(entry, None)
+                name = None if plugin is None else plugin.name
+            except Exception as wrong:
+                broken[dropin.moduleName] = _cannot_be_used(f"{dropin.moduleName}.{entry.name}", wrong)
+                continue
+            if name is None:
+                continue
+            if name in plugins:
+                _log.warn(
+                    "two plugins have the name {name}: the one of {origin} is used, the one of {other} is not",
+                    name=name,
+                    origin=origins[name],
+                    other=dropin.moduleName,
+                )
+                continue
+            plugins[name], origins[name] = plugin, dropin.moduleName
+    return _Found(plugins, broken)
+
+
+@cache
+def _dropins() -> tuple[Sequence[CachedDropin], Mapping[str, str]]:
+    """All drop-ins in a settled order, ours first; and those that fail to import: module -> why."""
+    known = getCache(twisted.plugins)
+    broken = {}
+    for module in getModule(twisted.plugins.__name__).iterModules():
+        if module.name.rpartition(".")[2] not in known:
+            # Twisted has logged a traceback, but says nowhere whose. The module's own words are had by trying again.
+            try:
+                import_module(module.name)
+            except (Exception, SystemExit) as wrong:
+                broken[module.name] = _cannot_be_used(module.name, wrong)
+    return sorted(known.values(), key=lambda one: (one.moduleName != _SHIPPED, one.moduleName)), broken
+
+
+def _cannot_be_used(name: str, wrong: BaseException) -> str:
+    why = f"{type(wrong).__name__}: {wrong}"
+    _log.warn("plugin {name} cannot be used: {why}", name=name, why=why)
+    return why

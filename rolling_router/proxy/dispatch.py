@@ -191,7 +191,7 @@ class Dispatch:
             return
         placement = exchange.placement
         assert placement is not None
-        exchange.tried.append(load)
+        exchange.tried = (*exchange.tried, load)
         try:
             # Nothing was sent, so any method may go elsewhere.
             again = self.router.place_again(placement, exchange.tried, self.deadlines.now)

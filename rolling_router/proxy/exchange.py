@@ -76,48 +76,28 @@ class Exchange:
     :ivar is_cut: it ended before the client had the whole answer.
     """
 
-    __slots__ = (
-        "answered_at",
-        "bytes_in",
-        "bytes_out",
-        "client",
-        "instance",
-        "is_cut",
-        "is_over",
-        "is_request_over",
-        "pending",
-        "placement",
-        "reason",
-        "request",
-        "response",
-        "retries",
-        "sent_body",
-        "started",
-        "status",
-        "trailers",
-        "tried",
-    )
+    # Defaults of the class rather than set one by one: most requests never touch most of them.
+    answered_at = 0.0
+    placement: Placement | None = None
+    reason: Reason | None = None
+    instance: InstanceSide | None = None
+    tried: tuple[Load, ...] = ()
+    retries = 0
+    response: Response | None = None
+    trailers: Sequence[Field] = ()
+    status = 0
+    bytes_in = 0
+    bytes_out = 0
+    pending: Sequence[bytes] = ()
+    sent_body = False
+    is_request_over = False
+    is_cut = False
+    is_over = False
 
     def __init__(self, request: Request, client: ClientSide, started: float) -> None:
         self.request = request
         self.client = client
         self.started = started
-        self.answered_at = 0.0
-        self.placement: Placement | None = None
-        self.reason: Reason | None = None
-        self.instance: InstanceSide | None = None
-        self.tried: list[Load] = []
-        self.retries = 0
-        self.response: Response | None = None
-        self.trailers: list[Field] = []
-        self.status = 0
-        self.bytes_in = 0
-        self.bytes_out = 0
-        self.pending: list[bytes] = []
-        self.sent_body = False
-        self.is_request_over = False
-        self.is_cut = False
-        self.is_over = False
 
     def body_came(self, pieces: list[bytes]) -> None:
         """More of the request's body: on to the instance, or kept until there is one."""
@@ -127,7 +107,7 @@ class Exchange:
             self.sent_body = True
             self.instance.send_body(pieces)
         else:
-            self.pending += pieces
+            self.pending = [*self.pending, *pieces]
 
     def body_ended(self) -> None:
         self.is_request_over = True

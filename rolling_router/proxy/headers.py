@@ -49,18 +49,20 @@ _KINDS = {
     b"http2-settings": Kind.DROPPED,
 }
 
-_memo: dict[bytes, Kind] = {}
-_MEMO_NAMES = 4096  # bounded: clients choose the names
+_MOST_SPELLINGS = 4096  # bounded: clients choose the names
 
 
-def kind_of(name: bytes) -> Kind:
-    """What this field is, its name in any case. Remembered by spelling: it is asked for every field of every head."""
-    kind = _memo.get(name)
-    if kind is None:
+class _Kinds(dict[bytes, Kind]):
+    """Field name, in any case, -> its kind. Remembered by spelling: it is asked for every field of every head."""
+
+    def __missing__(self, name: bytes) -> Kind:
         kind = _classify(name.lower())
-        if len(_memo) < _MEMO_NAMES and len(name) < 64:
-            _memo[name] = kind
-    return kind
+        if len(self) < _MOST_SPELLINGS and len(name) < 64:
+            self[name] = kind
+        return kind
+
+
+KINDS = _Kinds()
 
 
 def _classify(lower: bytes) -> Kind:
@@ -84,7 +86,7 @@ def tokens(value: bytes) -> list[bytes]:
 
 def not_removable(name: bytes) -> bool:
     """Whether ``Connection`` must not name this field: removing it would change what the instance believes."""
-    kind = kind_of(name)
+    kind = KINDS[name]
     if kind is Kind.PLAIN:
         return name.lower() in (b"authorization", b"cache-control", b"trailer")
     return kind in (
@@ -121,7 +123,10 @@ def without_cookies(line: bytes, names: Collection[bytes]) -> bytes:
 
     A line that has none of them comes back as it is, byte for byte.
     """
-    if not any(name in line for name in names):
+    for name in names:
+        if name in line:
+            break
+    else:
         return line
     pairs = line.split(b";")
     kept = [pair for pair in pairs if pair.partition(b"=")[0].strip(b" \t") not in names]

@@ -43,46 +43,27 @@ class Request:
     :ivar pieces: body bytes that have come and were not fetched yet.    :ivar is_complete: the last byte has come.
     """
 
-    __slots__ = (
-        "address",
-        "body",
-        "expects_continue",
-        "fields",
-        "forwarded",
-        "host",
-        "id",
-        "is_complete",
-        "is_secure",
-        "keep_alive",
-        "length",
-        "method",
-        "minor",
-        "pieces",
-        "raw_cookies",
-        "target",
-        "trailers",
-        "upgrade",
-    )
+    # Defaults of the class rather than set one by one: most requests never touch most of them.
+    method = b""
+    target = b""
+    minor = 1
+    forwarded = b""
+    raw_cookies: Sequence[bytes] = ()
+    host = b""
+    id = b""
+    keep_alive = True
+    upgrade: bytes | None = None
+    expects_continue = False
+    body = Body.NONE
+    length = 0
+    trailers: Sequence[Field] = ()
+    is_complete = False
 
     def __init__(self, peer: Peer) -> None:
         self.address = peer.address
         self.is_secure = peer.is_secure
-        self.method = b""
-        self.target = b""
-        self.minor = 1
         self.fields: list[Field] = []
-        self.forwarded: bytes = b""
-        self.raw_cookies: Sequence[bytes] = ()
-        self.host = b""
-        self.id = b""
-        self.keep_alive = True
-        self.upgrade: bytes | None = None
-        self.expects_continue = False
-        self.body = Body.NONE
-        self.length = 0
         self.pieces: list[bytes] = []
-        self.trailers: list[Field] = []
-        self.is_complete = False
 
     # Client
 

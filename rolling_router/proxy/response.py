@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from rolling_router.proxy.headers import Field, Kind, kind_of, tokens, without_named
+from rolling_router.proxy.headers import KINDS, Field, Kind, tokens, without_named
 from rolling_router.proxy.limits import Limits
 from rolling_router.proxy.request import Body
+
+_REMOVED = (Kind.CONNECTION, Kind.UPGRADE, Kind.DROPPED)
 
 
 class Response:
@@ -50,6 +52,7 @@ class ResponseReader:
         "_parser",
         "_phrase",
         "_seen",
+        "_special",
         "has_surplus",
         "informational",
         "is_over",
@@ -73,6 +76,7 @@ class ResponseReader:
         self._is_head_only = is_head_only
         self._phrase = b""
         self._fields: list[Field] = []
+        self._special: list[tuple[Kind, bytes]] = []
         self._seen = 0
         self.response: Response | None = None
         self.informational: list[Response] = []
@@ -113,15 +117,22 @@ class ResponseReader:
             raise Malformed("it answers more than it was asked")
         self._phrase = b""
         self._fields = []
+        self._special = []
 
     def on_status(self, phrase: bytes) -> None:
         self._phrase += phrase
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.response is None:
-            self._fields.append((name, value))
-        elif kind_of(name) is Kind.PLAIN and len(self.trailers) < self._limits.head_fields:
-            self.trailers.append((name, value))
+        kind = KINDS[name]
+        if self.response is not None:
+            if kind is Kind.PLAIN and len(self.trailers) < self._limits.head_fields:
+                self.trailers.append((name, value))
+            return
+        if kind is not Kind.PLAIN:
+            self._special.append((kind, value))
+            if kind in _REMOVED:
+                return
+        self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         response = self._make()
@@ -151,34 +162,27 @@ class ResponseReader:
         status = self._parser.get_status_code()
         if len(self._fields) > self._limits.head_fields * 2:
             raise Malformed("its head has too many fields")
-        kept: list[Field] = []
-        response = Response(status, self._phrase, kept)
+        response = Response(status, self._phrase, self._fields)
         connection: list[bytes] = []
-        for field in self._fields:
-            kind = kind_of(field[0])
+        for kind, value in self._special:
             if kind is Kind.CONTENT_LENGTH:
                 response.body = Body.KNOWN
-                response.length = int(field[1])
+                response.length = int(value)
             elif kind is Kind.TRANSFER_ENCODING:
-                if field[1].strip(b" \t").lower() != b"chunked":
+                if value.strip(b" \t").lower() != b"chunked":
                     raise Malformed("its Transfer-Encoding is not chunked")
                 response.body = Body.CHUNKED
             elif kind is Kind.CONNECTION:
-                connection += tokens(field[1])
-                continue
+                connection += tokens(value)
             elif kind is Kind.UPGRADE:
-                response.upgrade = field[1]
-                continue
-            elif kind is Kind.DROPPED:
-                continue
-            kept.append(field)
+                response.upgrade = value
         version = self._parser.get_http_version()
         if version not in ("1.1", "1.0"):
             raise Malformed("its HTTP version is neither 1.1 nor 1.0")
         response.keep_alive = version == "1.1" if not connection else _keeps(version, connection)
         named = set(connection) - {b"close", b"keep-alive", b"upgrade"}
         if named:
-            response.fields = without_named(kept, named - {b"content-length", b"set-cookie"})
+            response.fields = without_named(self._fields, named - {b"content-length", b"set-cookie"})
         if status in (204, 304) or status < 200:
             response.body = Body.NONE  # RFC 9112 section 6.3, whatever the fields say
         return response

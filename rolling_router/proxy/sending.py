@@ -11,13 +11,14 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
+from twisted.internet.tcp import Connection
 
 Send = Callable[[Any, bytes], None]
 
 
 def sender_for(transport: Any) -> Send:
     """The way to send on this transport: at once on a plain socket, through `write` on anything else (TLS)."""
-    return send_at_once if isinstance(transport, FileDescriptor) else send_queued
+    return send_at_once if isinstance(transport, Connection) else send_queued
 
 
 def send_at_once(transport: Any, data: bytes) -> None:
@@ -25,11 +26,13 @@ def send_at_once(transport: Any, data: bytes) -> None:
     if transport._tempDataLen or transport.dataBuffer or transport.disconnecting or not transport.connected:
         transport.write(data)
         return
-    sent = transport.writeSomeData(data)
-    if sent == len(data):
-        return
-    # A lost connection comes back as an exception; write() then lets the reactor report the loss in its turn.
-    transport.write(data[sent:] if isinstance(sent, int) else data)
+    try:
+        # What `writeSomeData` does, without its loop and its slice: together they cost a tenth of the call.
+        sent = transport.socket.send(data)
+    except OSError:
+        sent = 0  # full, or lost: write() lets the reactor find out and report it in its turn
+    if sent != len(data):
+        transport.write(data[sent:])
 
 
 def send_queued(transport: Any, data: bytes) -> None:

@@ -143,7 +143,7 @@ class Upstream(Protocol):
         if request.body is Body.NONE:
             self._send(self.transport, head)
             return
-        pieces, exchange.pending = exchange.pending, []
+        pieces, exchange.pending = exchange.pending, ()
         exchange.sent_body = bool(pieces)
         if request.body is Body.CHUNKED:
             pieces = chunk(pieces) if pieces else []

@@ -53,8 +53,10 @@ class Placement:
         """Whether the client's strategy has something to tell it: it was served elsewhere than it was pinned."""
         if self.plan.strategy is None:
             return False
-        pin = self.pin
-        return pin is None or pin.version.id != self.fleet.version.id or pin.instance != self.load.instance
+        pin, instance = self.pin, self.load.instance
+        if pin is None or pin.version.id != self.fleet.version.id:
+            return True
+        return pin.instance is not instance and pin.instance != instance
 
 
 def place_pinned(plan: Plan, pin: Pin, now: float) -> Placement | None:

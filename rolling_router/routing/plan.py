@@ -48,8 +48,8 @@ class Plan:
 
     def role_of(self, version: Version) -> Role | None:
         """The role that a version of this id plays now."""
-        for role in Role:
-            fleet = self.fleet(role)
-            if fleet is not None and fleet.version.id == version.id:
-                return role
+        if self.stable is not None and self.stable.version.id == version.id:
+            return Role.STABLE
+        if self.candidate is not None and self.candidate.version.id == version.id:
+            return Role.CANDIDATE
         return None
