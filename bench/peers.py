@@ -278,7 +278,8 @@ def version_of(peer: Peer) -> str:
     """
     if callable(peer.version):
         return peer.version()
-    program, *options = peer.version
-    done = subprocess.run([find_program(program), *options], capture_output=True, text=True, timeout=30, check=False)
-    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    return lines[0] if lines else "unknown"
+    name, *options = peer.version
+    program = find_program(name)
+    done = subprocess.run([program, *options], capture_output=True, text=True, timeout=30, check=False)
+    said = (done.stdout + done.stderr).strip() or "unknown"
+    return said.splitlines()[0].replace(program, name)
