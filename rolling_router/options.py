@@ -119,6 +119,12 @@ class RouterOptions(usage.Options):
         self.repeated: dict[str, list[str]] = {}
         super().__init__()
 
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as wrong:  # twistd would print the whole help, which hides what is wrong
+            raise SystemExit(f"rolling-router: {wrong}; see twistd rolling-router --help") from None
+
     def opt_version(self) -> None:
         """Print the version and exit."""
         print(f"rolling-router {rolling_router.__version__}")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -13,7 +15,7 @@ from twisted.application.service import IService, Service
 from twisted.application.strports import service as endpoint_service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.defer import TimeoutError as TimedOut
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import CannotListenError, ReactorNotRunning
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.web.server import Site
@@ -176,9 +178,21 @@ def make_service(options: RouterOptions) -> IService:
     from twisted.internet import reactor
 
     try:
-        return _OneLine(RouterService(read_settings(options, os.environ), reactor, os.environ))
+        service = _OneLine(RouterService(read_settings(options, os.environ), reactor, os.environ))
     except SettingError as wrong:
         raise _exit(wrong) from None
+    reactor.callWhenRunning(_end_well_by_sigterm, reactor)
+    return service
+
+
+def _end_well_by_sigterm(reactor: Any) -> None:
+    """To be told to end is no failure: exit status 0, where twistd would end by the signal once more."""
+
+    def stop() -> None:
+        with suppress(ReactorNotRunning):  # told twice
+            reactor.stop()
+
+    signal.signal(signal.SIGTERM, lambda number, frame: reactor.callFromThread(stop))
 
 
 class _OneLine(Service):
