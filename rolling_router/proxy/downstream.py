@@ -306,7 +306,8 @@ class Downstream(Protocol):
         request, fields = exchange.request, head.fields
         exchange.status = head.status
         exchange.answered_at = perf_counter()
-        self._closes = not request.keep_alive or self._gate.is_draining
+        # An answer ahead of its request: what is left of the body may still come, or never.
+        self._closes = not request.keep_alive or not exchange.is_request_over or self._gate.is_draining
         extra = self._gate.dispatch.told(exchange, head)
         if head.body is Body.CHUNKED or head.body is Body.TO_CLOSE:
             if request.minor:
