@@ -178,9 +178,10 @@ class Dispatch:
     def _unreachable(self, failure: Failure, exchange: Exchange, pool: Pool) -> None:
         load = pool.load
         if not failure.check(ConnectingCancelledError):
-            health.unreachable(load, self.deadlines.now)
+            is_news = health.unreachable(load, self.deadlines.now)
             self._score.unreachable(load)
-            if load.failures & (load.failures - 1) == 0:  # the 1st, 2nd, 4th, 8th in a row: a dead one must not flood
+            # The 1st, 2nd, 4th, 8th in a row: a dead one must not flood the log.
+            if is_news and load.failures & (load.failures - 1) == 0:
                 _log.warn(
                     "instance {instance} cannot be reached ({failures} times in a row): {why}",
                     instance=str(load.instance),
