@@ -32,6 +32,7 @@ from rolling_router.options import RouterOptions, Settings, read_settings
 from rolling_router.proxy.deadlines import Deadlines
 from rolling_router.proxy.dispatch import Dispatch
 from rolling_router.proxy.gate import Gate
+from rolling_router.proxy.loop import Loop
 from rolling_router.rollout.model import Role, Snapshot
 from rolling_router.rollout.saved import Saved
 from rolling_router.rollout.watcher import Watcher
@@ -60,7 +61,8 @@ class RouterService(Service):
         log = _access_log(settings, reactor)
         score = Score(self.counts, log)
         self._deadlines = Deadlines(reactor)
-        self.dispatch = Dispatch(reactor, self.router, settings.limits, self._deadlines, score)
+        self._loop = Loop(reactor)
+        self.dispatch = Dispatch(self._loop, self.router, settings.limits, self._deadlines, score)
         self.gate = Gate(self.dispatch, settings.trust, settings.limits, self._deadlines)
         self.watcher = Watcher(
             reactor,
@@ -83,7 +85,7 @@ class RouterService(Service):
             lines_dropped=lambda: 0 if log is None else log.file.dropped,
         )
         self._log_service = None if log is None else AccessLogService(reactor, log)
-        self._ports = [_port(text, "listen", self.gate, reactor) for text in settings.listen]
+        self._ports = [_port(text, "listen", self.gate, self._loop) for text in settings.listen]
         site = Site(Api(report).resource())
         site.noisy = False
         site.displayTracebacks = False
@@ -91,6 +93,7 @@ class RouterService(Service):
 
     def privilegedStartService(self) -> None:
         super().privilegedStartService()
+        self._loop.open()
         self.gate.hold()
         for text, port in zip(
             (*self._settings.admin, *self._settings.listen), (*self._admin_ports, *self._ports), strict=True
@@ -142,6 +145,7 @@ class RouterService(Service):
         for port in self._admin_ports:
             await maybeDeferred(port.stopService)
         self._deadlines.stopService()
+        self._loop.close()
         if self._log_service is not None:
             await maybeDeferred(self._log_service.stopService)
         _log.info("{app}: stopped", app=self._settings.app)
