@@ -55,6 +55,7 @@ class Downstream(Protocol):
         self._unsent = 0
         self._is_advancing = False
         self._is_held = False
+        self._is_full = False  # the client takes no more of the answer for now
         self._is_closing = False
         self._closes = False
         self._chunks = False
@@ -97,12 +98,14 @@ class Downstream(Protocol):
 
     def pauseProducing(self) -> None:
         """The client takes no more of the answer for now."""
+        self._is_full = True
         self._unsent = unsent_bytes(self.transport)
         self._wait_for(_Wait.READER, self._gate.limits.body_seconds)
         if self.exchange is not None and self.exchange.instance is not None:
             self.exchange.instance.pause_answer()
 
     def resumeProducing(self) -> None:
+        self._is_full = False
         self._settle()
         if self.exchange is not None and self.exchange.instance is not None:
             self.exchange.instance.resume_answer()
@@ -202,6 +205,8 @@ class Downstream(Protocol):
         if exchange is not None:
             assert reader is not None
             self._hold(bool(reader.waiting or reader.surplus) or exchange.must_wait)
+            if self._is_full:
+                return  # the deadline is the reader's, whatever else the client sends
             if exchange.is_request_over or self._is_held:
                 self._wait = _Wait.INSTANCE
                 self.deadline = NEVER
@@ -209,6 +214,8 @@ class Downstream(Protocol):
                 self._wait_for(_Wait.BODY, limits.body_seconds)
             return
         self._hold(False)
+        if self._is_full:
+            return
         if reader is not None and reader.is_inside_head:
             if self._wait is not _Wait.HEAD:
                 self._wait_for(_Wait.HEAD, limits.head_seconds)

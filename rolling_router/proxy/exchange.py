@@ -73,6 +73,7 @@ class Exchange:
     :ivar response: the answer's head, once the client was given it.    :ivar status: what the client got; 0 is nothing.
     :ivar started: when the request's head had come, in seconds of `time.perf_counter`; likewise `answered_at`.
     :ivar bytes_in: of the request's body.    :ivar bytes_out: of the answer's body.
+    :ivar is_full: the instance takes no more of the request's body for now.
     :ivar is_cut: it ended before the client had the whole answer.
     """
 
@@ -90,6 +91,7 @@ class Exchange:
     bytes_out = 0
     pending: Sequence[bytes] = ()
     sent_body = False
+    is_full = False
     is_request_over = False
     is_cut = False
     is_over = False
@@ -117,7 +119,7 @@ class Exchange:
     @property
     def must_wait(self) -> bool:
         """Whether the client should be asked to send no more of the body for now."""
-        return bool(self.pending)
+        return self.is_full or bool(self.pending)
 
     def instance_lost(self, is_reused: bool, has_answered: bool) -> Verdict:
         """

@@ -104,11 +104,13 @@ class Upstream(Protocol):
         self._unsent = unsent_bytes(self.transport)
         self.deadline = self._deadlines.now + self._limits.body_seconds
         if self.exchange is not None:
+            self.exchange.is_full = True
             self.exchange.client.pause_request()
 
     def resumeProducing(self) -> None:
         exchange = self.exchange
         if exchange is not None:
+            exchange.is_full = False
             self.deadline = self._deadlines.now + self._limits.answer_seconds if exchange.is_request_over else NEVER
             exchange.client.resume_request()
 
