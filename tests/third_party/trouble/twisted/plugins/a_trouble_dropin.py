@@ -1,0 +1,4 @@
+from trouble_rollout import RaisingPlugin, UnmakeablePlugin
+
+raising = RaisingPlugin()
+unmakeable = UnmakeablePlugin()

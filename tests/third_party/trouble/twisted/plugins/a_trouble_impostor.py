@@ -1,0 +1,3 @@
+from trouble_rollout import ImpostorPlugin
+
+impostor = ImpostorPlugin()

@@ -1,0 +1,3 @@
+import trouble_rollout_that_nobody_installed
+
+missing = trouble_rollout_that_nobody_installed.Plugin()
