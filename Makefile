@@ -7,13 +7,16 @@ BIN := $(VENV)/bin
 # twistd finds the commands and plugins of a checkout only with its root on the path.
 export PYTHONPATH := .
 
-.PHONY: help run test check bench clean
+.PHONY: help run test check docs bench clean
 .DELETE_ON_ERROR:
+# Two installations into one .venv at a time would spoil it.
+.NOTPARALLEL:
 
 help:
 	@echo "make run     two versions of Hello World and the router before them (PROXY_PORT=8000 ADMIN_PORT=8080)"
 	@echo "make test    all tests (ARGS='-k cookie' to choose)"
 	@echo "make check   ruff and mypy"
+	@echo "make docs    write docs/options.md from the options"
 	@echo "make bench   the router beside nginx, HAProxy, Caddy, Envoy and twisted.web (ARGS='--rounds 5'; see bench/)"
 	@echo "make clean   remove .venv, .demo and what was built"
 
@@ -21,12 +24,15 @@ run: $(VENV)/.has-demo
 	$(BIN)/python -m examples.demo
 
 test: $(VENV)/.has-test
-	@.ci/needs nginx curl
+	@.ci/needs nginx curl git
 	$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.has-check $(VENV)/.has-test  # mypy follows imports into optional packages
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.has-test
+	$(BIN)/python docs/options.py
 
 bench: $(VENV)/.has-bench
 	@.ci/needs nginx haproxy wrk
