@@ -11,9 +11,10 @@ from twisted.python.failure import Failure
 from rolling_router import health
 from rolling_router.proxy.deadlines import Deadlines
 from rolling_router.proxy.exchange import Exchange, Verdict
-from rolling_router.proxy.headers import Field, forbids_sharing, may_be_shared
+from rolling_router.proxy.headers import Field, Sharing, sharing
 from rolling_router.proxy.limits import Limits
 from rolling_router.proxy.pool import Pool
+from rolling_router.proxy.request import Body
 from rolling_router.proxy.response import Response
 from rolling_router.proxy.upstream import Upstream
 from rolling_router.rollout.model import Snapshot
@@ -95,10 +96,13 @@ class Dispatch:
         """
         placement = exchange.placement
         assert placement is not None
-        if not placement.is_news or may_be_shared(response.fields):
+        if not placement.is_news:
+            return []
+        shared = sharing(response.caching) if response.caching else Sharing.SILENT
+        if shared is Sharing.ALLOWED:
             return []
         told = list(self.router.tell(placement, exchange.request))
-        if told and not forbids_sharing(response.fields):
+        if told and shared is Sharing.SILENT:
             told.append((b"Cache-Control", b"private"))
         return told
 
@@ -145,7 +149,9 @@ class Dispatch:
         load = placement.load
         load.outstanding += 1
         pool = self._pool(load)
-        upstream = pool.take(must_be_open=not exchange.request.is_repeatable)
+        request = exchange.request
+        # A body that was sent is no longer here to be sent again, so it needs the same care as a POST.
+        upstream = pool.take(must_be_open=not request.is_repeatable or request.body is not Body.NONE)
         if upstream is not None:
             self._score.reused += 1
             upstream.start(exchange)

@@ -23,6 +23,8 @@ class Kind(enum.Enum):
     EXPECT = enum.auto()
     FORWARDED = enum.auto()  # says who the client is: believed from trusted proxies only
     REQUEST_ID = enum.auto()
+    CACHE_CONTROL = enum.auto()
+    EXPIRES = enum.auto()
 
 
 _KINDS = {
@@ -36,6 +38,8 @@ _KINDS = {
     b"forwarded": Kind.FORWARDED,
     b"x-real-ip": Kind.FORWARDED,
     b"x-request-id": Kind.REQUEST_ID,
+    b"cache-control": Kind.CACHE_CONTROL,
+    b"expires": Kind.EXPIRES,
     # RFC 9110 section 7.6.1: to be removed whether or not Connection names them.
     b"keep-alive": Kind.DROPPED,
     b"proxy-connection": Kind.DROPPED,
@@ -88,7 +92,7 @@ def not_removable(name: bytes) -> bool:
     """Whether ``Connection`` must not name this field: removing it would change what the instance believes."""
     kind = KINDS[name]
     if kind is Kind.PLAIN:
-        return name.lower() in (b"authorization", b"cache-control", b"trailer")
+        return name.lower() in (b"authorization", b"trailer")
     return kind in (
         Kind.HOST,
         Kind.COOKIE,
@@ -97,6 +101,7 @@ def not_removable(name: bytes) -> bool:
         Kind.FORWARDED,
         Kind.REQUEST_ID,
         Kind.EXPECT,
+        Kind.CACHE_CONTROL,
     )
 
 
@@ -133,36 +138,34 @@ def without_cookies(line: bytes, names: Collection[bytes]) -> bytes:
     return line if len(kept) == len(pairs) else b";".join(kept).strip(b" \t")
 
 
+class Sharing(enum.Enum):
+    """What an answer says of shared caches."""
+
+    SILENT = enum.auto()  # nothing that binds them: they may keep it (RFC 9111 section 3)
+    ALLOWED = enum.auto()  # they may keep it, and give it to others without asking
+    FORBIDDEN = enum.auto()
+
+
 _MAX_AGE = re.compile(rb"(?:s-maxage|max-age)\s*=\s*\"?([0-9]+)")
 
 
-def may_be_shared(fields: Iterable[Field]) -> bool:
+def sharing(caching: Iterable[tuple[Kind, bytes]]) -> Sharing:
     """
-    Whether the answer itself lets a shared cache keep it and give it to others without asking (RFC 9111 section 3).
+    Whether an answer may be given to others, by its ``Cache-Control`` and ``Expires`` fields.
 
-    Such an answer must not carry anybody's pin.
+    An answer that may must not carry anybody's pin.
     """
     control, expires = b"", False
-    for name, value in fields:
-        lower = name.lower()
-        if lower == b"cache-control":
+    for kind, value in caching:
+        if kind is Kind.CACHE_CONTROL:
             control += b"," + value.lower()
-        elif lower == b"expires":
+        else:
             # "0", "-1" and other non-dates mean "already expired" (RFC 9111 section 5.3).
             expires = b"GMT" in value
     words = {word.partition(b"=")[0].strip() for word in control.split(b",")}
     if words & {b"no-store", b"private"}:
-        return False
-    if b"public" in words:
-        return True
+        return Sharing.FORBIDDEN
     ages = [int(age) for age in _MAX_AGE.findall(control)]
-    if ages:
-        return any(ages)
-    return expires and b"no-cache" not in words
-
-
-def forbids_sharing(fields: Iterable[Field]) -> bool:
-    """Whether the answer already says that no shared cache may keep it."""
-    return any(
-        name.lower() == b"cache-control" and {b"no-store", b"private"} & set(tokens(value)) for name, value in fields
-    )
+    if b"public" in words or any(ages):
+        return Sharing.ALLOWED
+    return Sharing.ALLOWED if expires and not ages and b"no-cache" not in words else Sharing.SILENT

@@ -219,7 +219,7 @@ class RequestReader:
             name, value = field
             size += len(name) + len(value) + 4
             kind = kinds[name]
-            if kind is Kind.PLAIN:
+            if kind is Kind.PLAIN or kind is Kind.CACHE_CONTROL or kind is Kind.EXPIRES:
                 kept.append(field)
             elif kind is Kind.HOST:
                 hosts += 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from rolling_router.proxy.headers import KINDS, Field, Kind, tokens, without_named
@@ -17,18 +19,19 @@ class Response:
 
     :ivar fields: what the client gets of it, in order, without the fields of one connection.
     :ivar keep_alive: whether the instance keeps the connection.    :ivar upgrade: the protocol changed to, with 101.
+    :ivar caching: what it says of being kept by caches; see `proxy.headers.sharing`.
     """
 
-    __slots__ = ("body", "fields", "keep_alive", "length", "phrase", "status", "upgrade")
+    body = Body.TO_CLOSE
+    length = 0
+    keep_alive = True
+    upgrade: bytes | None = None
+    caching: Sequence[tuple[Kind, bytes]] = ()
 
     def __init__(self, status: int, phrase: bytes, fields: list[Field]) -> None:
         self.status = status
         self.phrase = phrase
         self.fields = fields
-        self.body = Body.TO_CLOSE
-        self.length = 0
-        self.keep_alive = True
-        self.upgrade: bytes | None = None
 
 
 class Malformed(Exception):
@@ -45,27 +48,24 @@ class ResponseReader:
     :ivar rest: what followed a 101, in the other protocol.
     """
 
-    __slots__ = (
-        "_fields",
-        "_is_head_only",
-        "_limits",
-        "_parser",
-        "_phrase",
-        "_seen",
-        "_special",
-        "has_surplus",
-        "informational",
-        "is_over",
-        "pieces",
-        "response",
-        "rest",
-        "trailers",
-    )
+    # Defaults of the class rather than set anew for each answer: most answers never touch most of them.
+    response: Response | None = None
+    informational: Sequence[Response] = ()
+    trailers: Sequence[Field] = ()
+    is_over = False
+    has_surplus = False
+    rest = b""
+    _is_head_only = False
+    _phrase = b""
+    _seen = 0
+    _left = 0
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._parser = HttpResponseParser(self)
-        self.expect(False)
+        self._fields: list[Field] = []
+        self._special: list[tuple[Kind, bytes]] = []
+        self.pieces: list[bytes] = []
 
     def expect(self, is_head_only: bool) -> None:
         """
@@ -74,17 +74,12 @@ class ResponseReader:
         :param is_head_only: the request was a HEAD, whose answer has no body whatever its head says.
         """
         self._is_head_only = is_head_only
-        self._phrase = b""
-        self._fields: list[Field] = []
-        self._special: list[tuple[Kind, bytes]] = []
-        self._seen = 0
-        self.response: Response | None = None
-        self.informational: list[Response] = []
-        self.pieces: list[bytes] = []
-        self.trailers: list[Field] = []
+        self.response = None
         self.is_over = False
-        self.has_surplus = False
-        self.rest = b""
+        self.pieces = []
+        self._seen = 0
+        if self.trailers:
+            self.trailers = ()
 
     def feed(self, data: bytes) -> None:
         """
@@ -92,6 +87,9 @@ class ResponseReader:
 
         :raises Malformed: this can not be passed on; what came before it still can.
         """
+        if self._left:
+            self._count(data)
+            return
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
@@ -101,14 +99,25 @@ class ResponseReader:
                 cause = wrong.__context__
                 raise cause if isinstance(cause, Malformed) else Malformed(str(wrong))
             self.has_surplus = True
+        if self.is_over:
+            return
         if self.response is None:
             self._seen += len(data)
             if self._seen > self._limits.head_bytes + 65536:
                 raise Malformed("its head is too long")
+        elif self.response.body is Body.KNOWN:
+            # From here on the body is counted, not parsed. llhttp is left in the middle; the next answer needs another.
+            self._left = self.response.length - sum(map(len, self.pieces))
+            self._parser = HttpResponseParser(self)
 
-    def forget_parser(self) -> None:
-        """The rest of the body is counted instead. llhttp is left in the middle, so the next answer needs another."""
-        self._parser = HttpResponseParser(self)
+    def _count(self, data: bytes) -> None:
+        left = self._left - len(data)
+        if left < 0:
+            data = data[:left]
+            self.has_surplus = True
+        self.pieces.append(data)
+        self._left = max(left, 0)
+        self.is_over = left <= 0
 
     # What llhttp calls
 
@@ -126,7 +135,7 @@ class ResponseReader:
         kind = KINDS[name]
         if self.response is not None:
             if kind is Kind.PLAIN and len(self.trailers) < self._limits.head_fields:
-                self.trailers.append((name, value))
+                self.trailers = [*self.trailers, (name, value)]
             return
         if kind is not Kind.PLAIN:
             self._special.append((kind, value))
@@ -137,7 +146,7 @@ class ResponseReader:
     def on_headers_complete(self) -> None:
         response = self._make()
         if response.status < 200 and response.status != 101:
-            self.informational.append(response)
+            self.informational = [*self.informational, response]
             if len(self.informational) > self._limits.head_fields:
                 raise Malformed("it sends nothing but interim answers")
             return
@@ -176,6 +185,8 @@ class ResponseReader:
                 connection += tokens(value)
             elif kind is Kind.UPGRADE:
                 response.upgrade = value
+            elif kind is Kind.CACHE_CONTROL or kind is Kind.EXPIRES:
+                response.caching = [*response.caching, (kind, value)]
         version = self._parser.get_http_version()
         if version not in ("1.1", "1.0"):
             raise Malformed("its HTTP version is neither 1.1 nor 1.0")

@@ -27,8 +27,7 @@ class Upstream(Protocol):
     """
     One connection to an instance; serves one exchange at a time, and waits in its pool between them.
 
-    :ivar exchange: the one that it serves.    :ivar left: body bytes of a known length that are still to come and are
-        counted, not parsed.    :ivar deadline: see `proxy.deadlines`.
+    :ivar exchange: the one that it serves.    :ivar deadline: see `proxy.deadlines`.
     """
 
     def __init__(self, pool: Pool, dispatch: Dispatch, limits: Limits, deadlines: Deadlines) -> None:
@@ -40,7 +39,6 @@ class Upstream(Protocol):
         self.exchange: Exchange | None = None
         self.deadline = NEVER
         self._tunnel: Tunnel | None = None
-        self._left = 0
         self._served = 0
         self._has_answered = False
         self._is_paused = False
@@ -65,9 +63,6 @@ class Upstream(Protocol):
                 self.close()  # nobody asked: what it is part of can only be guessed
             return
         self._has_answered = True
-        if self._left:
-            self._count(exchange, data)
-            return
         reader = self._reader
         wrong = None
         try:
@@ -226,27 +221,8 @@ class Upstream(Protocol):
             return
         if not self._is_paused:
             self.deadline = self._deadlines.now + self._limits.body_seconds
-        if head is not None and head.body is Body.KNOWN:
-            self._left = head.length - sum(map(len, pieces))
-            reader.forget_parser()
         if pieces or head is not None:
             exchange.client.answered(exchange, head, pieces, False)
-
-    def _count(self, exchange: Exchange, data: bytes) -> None:
-        """Bytes of a body of known length: passed on as they are."""
-        left = self._left - len(data)
-        if left > 0:
-            self._left = left
-            if not self._is_paused:
-                self.deadline = self._deadlines.now + self._limits.body_seconds
-            exchange.client.answered(exchange, None, (data,), False)
-            return
-        if left < 0:
-            data = data[: self._left]
-            self._reader.has_surplus = True
-        self._left = 0
-        self._release(exchange)
-        exchange.client.answered(exchange, None, (data,), True)
 
     def _release(self, exchange: Exchange) -> None:
         """The answer is complete: back to the pool, if the connection can be trusted with another request."""
