@@ -260,9 +260,15 @@ def _saved(settings: Settings, reactor: Any) -> Saved | None:
     return Saved(settings.state_dir, settings.app, partial(deferToThreadPool, reactor, reactor.getThreadPool()))
 
 
+BACKLOG = 1024
+"""Connections that the kernel keeps for us. Beyond Twisted's 50, a burst of clients waits a second to try again."""
+
+
 def _port(text: str, option: str, factory: Any, reactor: Any) -> StreamServerEndpointService:
+    takes_backlog = text.removeprefix("haproxy:").startswith(("tcp:", "tcp6:", "ssl:", "unix:"))
+    backlog = f":backlog={BACKLOG}" if takes_backlog and "backlog=" not in text else ""
     try:
-        return endpoint_service(text, factory, reactor=reactor)
+        return endpoint_service(text + backlog, factory, reactor=reactor)
     except Exception as wrong:  # endpoint parsers raise whatever their parts raise
         raise SettingError(f"--{option} is {text!r}: {wrong}; write an endpoint, such as tcp:8000") from None
 

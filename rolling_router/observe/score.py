@@ -29,14 +29,14 @@ class Score:
         placement = exchange.placement
         seconds = perf_counter() - exchange.started
         asked = None
-        if placement is None:
+        if placement is not None and placement.asked is not None:
+            asked = placement.asked.word
+        if placement is None or exchange.reason is not None:  # no instance was even reached
             version, role = NOBODY
             reason = exchange.reason.word
         else:
             version, role = placement.fleet.version.id, placement.role.word
-            reason = (exchange.reason or placement.reason).word
-            if placement.asked is not None:
-                asked = placement.asked.word
+            reason = placement.reason.word
         self._counts.finished(
             version,
             role,
