@@ -15,10 +15,11 @@ from rolling_router.proxy.answers import own_answer, phrase
 from rolling_router.proxy.deadlines import NEVER
 from rolling_router.proxy.exchange import Exchange
 from rolling_router.proxy.headers import Field
+from rolling_router.proxy.loop import sender_for
 from rolling_router.proxy.reader import Refusal, RequestReader
 from rolling_router.proxy.request import Body, Request, chunk, last_chunk, new_request_id
 from rolling_router.proxy.response import Response
-from rolling_router.proxy.sending import sender_for, unsent_bytes
+from rolling_router.proxy.sending import unsent_bytes
 from rolling_router.proxy.trust import Peer
 from rolling_router.proxy.tunnel import Tunnel
 from rolling_router.routing.place import Reason

@@ -5,6 +5,9 @@ Twisted's reactors wrap every event of every socket in a logging context: about 
 and the proxy has no use for it. So its sockets have an epoll set of their own. That set is itself one readable
 descriptor of the process's reactor, which calls when anything in it is ready; time, threads, names and signals stay
 with that reactor.
+
+What one round of events has to send goes out together at its end. Each send wakes a peer that sleeps on another core;
+in a row, most of them find it awake. That alone saves a third of the kernel's time, measured with 32 connections.
 """
 
 from __future__ import annotations
@@ -14,14 +17,20 @@ from typing import Any
 
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from rolling_router.proxy.sending import Send, send_at_once, send_queued
+
 _log = Logger()
 
-_MOST_EVENTS = 256
-"""At once, before the process's reactor has its turn again: timers and the settings port must not starve."""
+_MOST_EVENTS = 64
+"""In a round: what is sent must not wait long for its end, nor timers and the settings port for their turn."""
+
+_LARGE_BYTES = 16384
+"""A piece of this size ends the wait: it is not worth keeping in memory."""
 
 
 class Loop(EPollReactor):
@@ -31,6 +40,8 @@ class Loop(EPollReactor):
         """:param reactor: the process's; it must provide `IReactorFDSet`."""
         super().__init__()
         self._outer = reactor
+        self._outbox: list[tuple[Any, bytes]] = []
+        self._is_in_round = self._is_flushing = False
         self._reader = _Reader(self._poller.fileno(), self._serve)
         self.installNameResolver(reactor.nameResolver)
         for name in (
@@ -58,8 +69,36 @@ class Loop(EPollReactor):
         self._outer.removeReader(self._reader)
         self.removeAll()
 
+    def send(self, transport: Any, data: bytes) -> None:
+        """Send at the end of the round; at once, if none is going on."""
+        if not self._is_in_round:
+            send_at_once(transport, data)
+            return
+        self._outbox.append((transport, data))
+        if len(data) >= _LARGE_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._is_flushing:
+            return  # what a full transport's producer sends now is served by the loop below
+        self._is_flushing = True
+        try:
+            for transport, data in self._outbox:
+                send_at_once(transport, data)
+        finally:
+            self._outbox.clear()
+            self._is_flushing = False
+
     def _serve(self) -> None:
-        """Something is ready: serve it."""
+        """Something is ready: one round."""
+        self._is_in_round = True
+        try:
+            self._serve_events()
+        finally:
+            self._flush()
+            self._is_in_round = False
+
+    def _serve_events(self) -> None:
         selectables = self._selectables
         for fd, event in self._poller.poll(0, _MOST_EVENTS):
             selectable = selectables.get(fd)
@@ -93,3 +132,10 @@ class _Reader:
 
     def connectionLost(self, reason: Failure) -> None:
         _log.error("the proxy's sockets are lost: {reason}", reason=reason)
+
+
+def sender_for(transport: Any) -> Send:
+    """The cheapest way to send on this transport: through the loop or at once on a plain socket, else (TLS) queued."""
+    if isinstance(transport, Connection):
+        return transport.reactor.send if isinstance(transport.reactor, Loop) else send_at_once
+    return send_queued

@@ -11,14 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.tcp import Connection
 
 Send = Callable[[Any, bytes], None]
-
-
-def sender_for(transport: Any) -> Send:
-    """The way to send on this transport: at once on a plain socket, through `write` on anything else (TLS)."""
-    return send_at_once if isinstance(transport, Connection) else send_queued
 
 
 def send_at_once(transport: Any, data: bytes) -> None:

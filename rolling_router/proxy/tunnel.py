@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rolling_router.proxy.sending import sender_for
+from rolling_router.proxy.loop import sender_for
 
 
 class Tunnel:

@@ -13,9 +13,10 @@ from twisted.python.failure import Failure
 from rolling_router.proxy.deadlines import NEVER, Deadlines
 from rolling_router.proxy.exchange import Exchange
 from rolling_router.proxy.limits import Limits
+from rolling_router.proxy.loop import sender_for
 from rolling_router.proxy.request import Body, chunk, last_chunk
 from rolling_router.proxy.response import Malformed, ResponseReader
-from rolling_router.proxy.sending import sender_for, unsent_bytes
+from rolling_router.proxy.sending import unsent_bytes
 from rolling_router.proxy.tunnel import Tunnel
 
 if TYPE_CHECKING:
