@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -66,6 +67,8 @@ class Downstream(Protocol):
     def connectionMade(self) -> None:
         transport: Any = self.transport
         self._send = sender_for(transport)
+        if isinstance(transport.getHost(), (IPv4Address, IPv6Address)):
+            transport.setTcpNoDelay(True)  # an event stream's small writes must not wait for each other
         # The transport asks us to hold back while the client does not take the answer.
         transport.registerProducer(self, True)
         self._wait_for(_Wait.HEAD, self._gate.limits.head_seconds)
