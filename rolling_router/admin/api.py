@@ -13,6 +13,14 @@ from rolling_router.observe.metrics import CONTENT_TYPE
 from rolling_router.observe.report import Report
 
 
+_INDEX = b"""<!doctype html><meta charset="utf-8"><title>The rolling router</title>
+<h1>The rolling router</h1>
+<ul><li><a href="api/v1/status">Status</a>: the snapshot in force, its age, its problems, counts by version
+<li><a href="metrics">Metrics</a> for Prometheus
+<li><a href="healthz">healthz</a>, <a href="readyz">readyz</a>: for whoever starts and stops processes</ul>
+"""
+
+
 class Api:
     """What the settings port answers."""
 
@@ -23,6 +31,12 @@ class Api:
 
     def resource(self) -> IResource:
         return self.app.resource()
+
+    @app.route("/", methods=["GET"])
+    def index(self, request: Request) -> bytes:
+        """For the person who opens the port in a browser."""
+        _set_type(request, "text/html; charset=utf-8")
+        return _INDEX
 
     @app.route("/healthz", methods=["GET"])
     def healthz(self, request: Request) -> bytes:
