@@ -71,6 +71,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("trusted-proxy", None, "network (CIDR) whose X-Forwarded-* are believed; nobody's by default", repeats=True),
     Option("state-dir", None, "directory for the last good snapshot"),
     Option("drain-seconds", "30", "how long requests in flight may take when the router stops"),
+    Option("workers", "1", "processes that carry the traffic; each splits exactly by itself"),
     Option("access-log", None, "file of the access log, or - for standard output; none by default"),
     Option("access-log-form", "json", f"form of its lines: {', '.join(FORMS)}"),
     Option("log-whole-addresses", None, "write clients' whole addresses into the access log", is_flag=True),
@@ -93,6 +94,7 @@ class Settings:
     trust: Trust
     state_dir: str | None
     drain_seconds: float
+    workers: int
     access_log: str | None
     access_log_form: str
     log_whole_addresses: bool
@@ -117,9 +119,11 @@ class RouterOptions(usage.Options):
 
     def __init__(self) -> None:
         self.repeated: dict[str, list[str]] = {}
+        self.arguments: list[str] = []
         super().__init__()
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        self.arguments = list(options or ())
         try:
             super().parseOptions(options)
         except usage.UsageError as wrong:  # twistd would print the whole help, which hides what is wrong
@@ -161,6 +165,7 @@ def read_settings(options: RouterOptions, environ: Mapping[str, str]) -> Setting
         trust=Trust.parse(texts.several("trusted-proxy")),
         state_dir=texts.one("state-dir"),
         drain_seconds=texts.number("drain-seconds"),
+        workers=int(texts.number("workers", most=64)),
         access_log=texts.one("access-log"),
         access_log_form=texts.word("access-log-form", FORMS),
         log_whole_addresses=texts.flag("log-whole-addresses"),
@@ -193,7 +198,7 @@ class _Texts:
             typed = (self._known[name].text(self._environ) or "").split()
         return tuple(typed)
 
-    def number(self, name: str) -> float:
+    def number(self, name: str, most: float = 1e9) -> float:
         text = self.one(name)
         assert text is not None
         whole = not name.endswith("seconds")
@@ -203,9 +208,9 @@ class _Texts:
         except ValueError:
             value = -1
         least = 0 if name in ("body-bytes", "pool-idle", "drain-seconds") else 1 if whole else 0.5
-        if not least <= value <= 1e9:
+        if not least <= value <= most:
             kind = "whole number" if whole else "number"
-            raise SettingError(f"--{name} is {text!r}; it must be a {kind} from {least:g} to 1000000000")
+            raise SettingError(f"--{name} is {text!r}; it must be a {kind} from {least:g} to {most:.0f}")
         return value
 
     def word(self, name: str, known: Sequence[str]) -> str:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 import random
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import IService, Service
-from twisted.application.strports import service as endpoint_service
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.defer import TimeoutError as TimedOut
-from twisted.internet.error import CannotListenError, ReactorNotRunning
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.web.server import Site
@@ -24,19 +21,17 @@ from rolling_router import registry
 from rolling_router.admin.api import Api
 from rolling_router.errors import SettingError
 from rolling_router.interfaces import IStrategy, StoreContext
-from rolling_router.observe.access_log import AccessLogService, make_access_log
-from rolling_router.observe.counts import Counts
 from rolling_router.observe.report import Report
-from rolling_router.observe.score import Score
 from rolling_router.options import RouterOptions, Settings, read_settings
-from rolling_router.proxy.deadlines import Deadlines
-from rolling_router.proxy.dispatch import Dispatch
-from rolling_router.proxy.gate import Gate
 from rolling_router.proxy.loop import Loop
 from rolling_router.rollout.model import Role, Snapshot
 from rolling_router.rollout.saved import Saved
 from rolling_router.rollout.watcher import Watcher
 from rolling_router.routing.router import Router
+from rolling_router.traffic.crew import Crew, handed_down
+from rolling_router.traffic.engine import Engine, Port
+from rolling_router.traffic.sockets import InheritedLoop
+from rolling_router.traffic.worker import Teller
 
 _log = Logger()
 
@@ -46,25 +41,34 @@ HOLD_SECONDS = 5.0
 
 class RouterService(Service):
     """
-    The router of one process. Starts all parts, and stops them in an order in which no request is lost.
+    The router: one process, or a parent with its workers, or one of those. Starts all parts, and stops them in an order
+    in which no request is lost.
 
     Ports are bound in `privilegedStartService`, before twistd gives up root.
     """
 
-    def __init__(self, settings: Settings, reactor: Any, environ: Mapping[str, str]) -> None:
-        """:raises SettingError: something named in the settings is not there or cannot be meant."""
+    def __init__(
+        self, settings: Settings, reactor: Any, environ: Mapping[str, str], arguments: Sequence[str] = ()
+    ) -> None:
+        """
+        :param arguments: the command line, for workers.
+        :raises SettingError: something named in the settings is not there or cannot be meant.
+        """
         self._settings = settings
         self._reactor = reactor
         strategies = make_strategies(settings)
-        self.router = Router(settings.app, strategies)
-        self.counts = Counts(settings.app)
-        log = _access_log(settings, reactor)
-        score = Score(self.counts, log)
-        self._deadlines = Deadlines(reactor)
-        self._loop = Loop(reactor)
-        self.dispatch = Dispatch(self._loop, self.router, settings.limits, self._deadlines, score)
-        self.gate = Gate(self.dispatch, settings.trust, settings.limits, self._deadlines)
-        self.watcher = Watcher(
+        self._router = Router(settings.app, strategies)
+        self._snapshot = Snapshot(settings.app)
+        descriptors = handed_down(environ)
+        self._is_worker = descriptors is not None
+        self._traffic: Engine | Crew
+        if descriptors is not None:
+            self._traffic = Engine(settings, self._router, reactor, InheritedLoop(reactor, descriptors))
+        elif settings.workers > 1:
+            self._traffic = Crew(settings, reactor, arguments, environ)
+        else:
+            self._traffic = Engine(settings, self._router, reactor, Loop(reactor))
+        self._watcher = Watcher(
             reactor,
             settings.app,
             registry.open_store(settings.store, StoreContext(reactor, settings.app, environ)),
@@ -74,95 +78,67 @@ class RouterService(Service):
             random=random.random,
             saved=_saved(settings, reactor),
         )
-        report = Report(
-            self.router,
-            self.counts,
-            score,
-            self.gate,
-            state=lambda: self.watcher.state,
-            now=reactor.seconds,
-            coarse=lambda: self._deadlines.now,
-            lines_dropped=lambda: 0 if log is None else log.file.dropped,
-        )
-        self._log_service = None if log is None else AccessLogService(reactor, log)
-        self._ports = [_port(text, "listen", self.gate, self._loop) for text in settings.listen]
-        site = Site(Api(report).resource())
+        self._admin_ports = [] if self._is_worker else self._make_admin_ports()
+
+    def _make_admin_ports(self) -> list[Port]:
+        report = Report(lambda: self._watcher.state, lambda: self._snapshot, self._reactor.seconds)
+        site = Site(Api(report, self._traffic.figures).resource())
         site.noisy = False
         site.displayTracebacks = False
-        self._admin_ports = [_port(text, "admin", site, reactor) for text in settings.admin]
+        site.log = lambda request: None  # probes and scrapes, several a minute: nobody reads those
+        return [Port(text, "admin", site, self._reactor) for text in self._settings.admin]
 
     def privilegedStartService(self) -> None:
         super().privilegedStartService()
-        self._loop.open()
-        self.gate.hold()
-        for text, port in zip(
-            (*self._settings.admin, *self._settings.listen), (*self._admin_ports, *self._ports), strict=True
-        ):
-            try:
-                port.privilegedStartService()
-            except (CannotListenError, OSError) as wrong:
-                raise SettingError(f"cannot listen on {text}: {_short(wrong)}") from None
+        for port in self._admin_ports:
+            port.bind()
+        self._traffic.bind()
 
     def startService(self) -> None:
         super().startService()
         settings = self._settings
-        if self._log_service is not None:
-            self._log_service.startService()
-        self._deadlines.startService()
-        self.watcher.startService()
-        for port in (*self._admin_ports, *self._ports):
-            port.startService()
-        self._hold_until_first()
+        self._watcher.startService()
+        self._traffic.start()
+        for port in self._admin_ports:
+            port.start()
+        self._release_when_known()
+        if self._is_worker:
+            assert isinstance(self._traffic, Engine)
+            Teller(self._traffic.figures_now, partial(_stop_reactor, self._reactor)).listen(self._reactor)
+            return
         _log.info(
             "{app}: routing on {listen}; settings port on {admin}; store {store}",
             app=settings.app,
             listen=", ".join(settings.listen),
             admin=", ".join(settings.admin),
-            store=self.watcher.state.store,
+            store=self._watcher.state.store,
         )
 
-    def _hold_until_first(self) -> None:
+    def _release_when_known(self) -> None:
         """Clients that come before the first snapshot wait for it, within reason."""
-        held = self._reactor.callLater(HOLD_SECONDS, self.gate.release)
+        held = self._reactor.callLater(HOLD_SECONDS, self._traffic.release)
 
         def release(_: None) -> None:
             if held.active():
                 held.cancel()
-                self.gate.release()
+                self._traffic.release()
 
-        self.watcher.first.addCallback(release)
+        self._watcher.first.addCallback(release)
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        for port in self._ports:
-            await maybeDeferred(port.stopService)
-        await self._drain()
-        self.dispatch.close()
-        await maybeDeferred(self.watcher.stopService)
+        await self._traffic.stop()
+        await maybeDeferred(self._watcher.stopService)
         for port in self._admin_ports:
-            await maybeDeferred(port.stopService)
-        self._deadlines.stopService()
-        self._loop.close()
-        if self._log_service is not None:
-            await maybeDeferred(self._log_service.stopService)
+            await port.stop()
         _log.info("{app}: stopped", app=self._settings.app)
 
-    async def _drain(self) -> None:
-        seconds = self._settings.drain_seconds
-        drained = self.gate.drain()
-        if not drained.called:
-            _log.info("draining {open} client connections, at most {seconds:g} s", open=self.gate.open, seconds=seconds)
-        try:
-            await drained.addTimeout(seconds, self._reactor)
-        except TimedOut:
-            _log.warn("{cut} client connections were cut at the end of the drain", cut=self.gate.abort())
-
     def _follow(self, snapshot: Snapshot) -> None:
-        self.dispatch.follow(snapshot)
-        self.counts.in_play([version.id for role in Role if (version := snapshot.version(role))])
+        self._snapshot = snapshot
+        self._traffic.follow(snapshot)
         _log.info(
             "{app}: stable {stable}, candidate {candidate}, blend {blend}, stickiness {stickiness}",
             app=snapshot.app,
@@ -182,7 +158,7 @@ def make_service(options: RouterOptions) -> IService:
     from twisted.internet import reactor
 
     try:
-        service = _OneLine(RouterService(read_settings(options, os.environ), reactor, os.environ))
+        service = _OneLine(RouterService(read_settings(options, os.environ), reactor, os.environ, options.arguments))
     except SettingError as wrong:
         raise _exit(wrong) from None
     reactor.callWhenRunning(_end_well_by_sigterm, reactor)
@@ -192,11 +168,12 @@ def make_service(options: RouterOptions) -> IService:
 def _end_well_by_sigterm(reactor: Any) -> None:
     """To be told to end is no failure: exit status 0, where twistd would end by the signal once more."""
 
-    def stop() -> None:
-        with suppress(ReactorNotRunning):  # told twice
-            reactor.stop()
+    signal.signal(signal.SIGTERM, lambda number, frame: reactor.callFromThread(_stop_reactor, reactor))
 
-    signal.signal(signal.SIGTERM, lambda number, frame: reactor.callFromThread(stop))
+
+def _stop_reactor(reactor: Any) -> None:
+    with suppress(ReactorNotRunning):  # told twice
+        reactor.stop()
 
 
 class _OneLine(Service):
@@ -243,13 +220,6 @@ def make_strategies(settings: Settings) -> dict[str, IStrategy]:
     return made
 
 
-def _access_log(settings: Settings, reactor: Any) -> Any:
-    if settings.access_log is None:
-        return None
-    masks = not settings.log_whole_addresses
-    return make_access_log(settings.access_log_form, settings.access_log, reactor.seconds, mask_addresses=masks)
-
-
 def _saved(settings: Settings, reactor: Any) -> Saved | None:
     if settings.state_dir is None:
         return None
@@ -258,19 +228,6 @@ def _saved(settings: Settings, reactor: Any) -> Saved | None:
     except OSError as wrong:
         raise SettingError(f"--state-dir {settings.state_dir} cannot be made: {_short(wrong)}") from None
     return Saved(settings.state_dir, settings.app, partial(deferToThreadPool, reactor, reactor.getThreadPool()))
-
-
-BACKLOG = 1024
-"""Connections that the kernel keeps for us. Beyond Twisted's 50, a burst of clients waits a second to try again."""
-
-
-def _port(text: str, option: str, factory: Any, reactor: Any) -> StreamServerEndpointService:
-    takes_backlog = text.removeprefix("haproxy:").startswith(("tcp:", "tcp6:", "ssl:", "unix:"))
-    backlog = f":backlog={BACKLOG}" if takes_backlog and "backlog=" not in text else ""
-    try:
-        return endpoint_service(text + backlog, factory, reactor=reactor)
-    except Exception as wrong:  # endpoint parsers raise whatever their parts raise
-        raise SettingError(f"--{option} is {text!r}: {wrong}; write an endpoint, such as tcp:8000") from None
 
 
 def _short(wrong: Exception) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from klein import Klein
+from twisted.internet.defer import Deferred
 from twisted.web.http import Request
 from twisted.web.resource import IResource
 
+from rolling_router.observe.figures import Figures
 from rolling_router.observe.metrics import CONTENT_TYPE
 from rolling_router.observe.report import Report
-
 
 _INDEX = b"""<!doctype html><meta charset="utf-8"><title>The rolling router</title>
 <h1>The rolling router</h1>
@@ -26,8 +28,10 @@ class Api:
 
     app = Klein()
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, figures: Callable[[], Deferred[Figures]]) -> None:
+        """:param figures: gives what is known of the traffic now; never fails."""
         self._report = report
+        self._figures = figures
 
     def resource(self) -> IResource:
         return self.app.resource()
@@ -44,20 +48,20 @@ class Api:
         return _text(request, 200, "ok")
 
     @app.route("/readyz", methods=["GET"])
-    def readyz(self, request: Request) -> bytes:
+    async def readyz(self, request: Request) -> bytes:
         """Whether traffic may be sent here."""
-        why = self._report.unready()
+        why = self._report.unready(await self._figures())
         return _text(request, 200, "ready") if why is None else _text(request, 503, why)
 
     @app.route("/metrics", methods=["GET"])
-    def metrics(self, request: Request) -> bytes:
+    async def metrics(self, request: Request) -> bytes:
         _set_type(request, CONTENT_TYPE)
-        return self._report.metrics()
+        return self._report.metrics(await self._figures())
 
     @app.route("/api/v1/status", methods=["GET"])
-    def status(self, request: Request) -> bytes:
+    async def status(self, request: Request) -> bytes:
         _set_type(request, "application/json")
-        return _json(self._report.status())
+        return _json(self._report.status(await self._figures()))
 
 
 def _json(value: Any) -> bytes:
