@@ -82,10 +82,9 @@ class RouterService(Service):
 
     def _make_admin_ports(self) -> list[Port]:
         report = Report(lambda: self._watcher.state, lambda: self._snapshot, self._reactor.seconds)
-        site = Site(Api(report, self._traffic.figures).resource())
+        site = _QuietSite(Api(report, self._traffic.figures).resource())
         site.noisy = False
         site.displayTracebacks = False
-        site.log = lambda request: None  # probes and scrapes, several a minute: nobody reads those
         return [Port(text, "admin", site, self._reactor) for text in self._settings.admin]
 
     def privilegedStartService(self) -> None:
@@ -147,6 +146,13 @@ class RouterService(Service):
             blend=snapshot.blend,
             stickiness=snapshot.stickiness or "off",
         )
+
+
+class _QuietSite(Site):
+    """A site that does not log each request: they are probes and scrapes, and their lines would bury the rest."""
+
+    def log(self, request: Any) -> None:
+        """Nothing."""
 
 
 def make_service(options: RouterOptions) -> IService:
