@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,11 +33,11 @@ def workers(router: Router) -> set[int]:
 
 
 @pytest.fixture
-def crew(start_instance: StartInstance, start_router: StartRouter) -> Iterator[Router]:
+def crew(start_instance: StartInstance, start_router: StartRouter) -> Router:
     keys = rollout([start_instance("1.0")], [start_instance("1.1")], 50)
     router = start_router(keys, "--workers", "2", "--drain-seconds", "5")
     until(lambda: len(workers(router)) == 2, what="two workers")
-    yield router
+    return router
 
 
 def requests(router: Router) -> int:
