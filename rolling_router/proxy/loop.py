@@ -131,7 +131,7 @@ class _Reader:
         return "proxy"
 
     def connectionLost(self, reason: Failure) -> None:
-        _log.error("the proxy's sockets are lost: {reason}", reason=reason)
+        _log.warn("the process ends before the proxy's sockets were let go: {why}", why=reason.getErrorMessage())
 
 
 def sender_for(transport: Any) -> Send:
