@@ -83,9 +83,13 @@ def _classify(lower: bytes) -> Kind:
 _LOOK_ALIKES = {b"x-real-ip", b"x-request-id", b"content-length", b"transfer-encoding"}
 
 
+# What nearly every Connection field says; told apart by one look.
+_COMMON_LISTS: dict[bytes, list[bytes]] = {b"keep-alive": [b"keep-alive"], b"close": [b"close"]}
+
+
 def tokens(value: bytes) -> list[bytes]:
     """The elements of a comma-separated list, lower case, empty ones left out (RFC 9110 section 5.6.1)."""
-    return [token for part in value.split(b",") if (token := part.strip(b" \t").lower())]
+    return _COMMON_LISTS.get(value) or [token for part in value.split(b",") if (token := part.strip(b" \t").lower())]
 
 
 def not_removable(name: bytes) -> bool:

@@ -32,6 +32,11 @@ _NOT_HTTP = {b"SOURCE", b"DESCRIBE", b"ANNOUNCE", b"SETUP", b"PLAY", b"PAUSE", b
 }
 
 
+# Special to us, and passed on in its place all the same.
+_KEPT = (Kind.HOST, Kind.COOKIE, Kind.CONTENT_LENGTH, Kind.TRANSFER_ENCODING, Kind.CACHE_CONTROL, Kind.EXPIRES)
+_READ_BEFORE = (*_KEPT, Kind.CONNECTION, Kind.DROPPED)
+
+
 class Refusal(Exception):
     """A request that is not passed on. `status` and the text are what the client gets."""
 
@@ -53,14 +58,18 @@ class RequestReader:
     __slots__ = (
         "_begun",
         "_fields",
+        "_forwarded",
         "_head_seen",
+        "_host",
         "_in_head",
         "_limits",
+        "_may_be_long",
         "_names",
         "_over",
         "_parser",
         "_private_cookies",
         "_request",
+        "_special",
         "_target",
         "_trust",
         "peer",
@@ -82,6 +91,10 @@ class RequestReader:
         self._over = False
         self._target = b""
         self._fields: list[tuple[bytes, bytes]] = []
+        self._special: list[tuple[Kind, bytes, bytes]] = []
+        self._may_be_long = False
+        self._host: bytes | None = None
+        self._forwarded = b""
         self.waiting: deque[Request] = deque()
         self.refusal: Refusal | None = None
         self.surplus: bytes | None = None
@@ -98,6 +111,8 @@ class RequestReader:
             return
         if self._over or self.refusal is not None:
             return
+        if len(data) + self._head_seen > self._limits.head_bytes:
+            self._may_be_long = True
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
@@ -151,15 +166,25 @@ class RequestReader:
         self._in_head = self._begun = True
         self._target = b""
         self._fields = []
+        self._special = []
         self._request = None
 
     def on_url(self, url: bytes) -> None:
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        kind = KINDS[name]
         if self._in_head:
+            if kind is not Kind.PLAIN:
+                self._special.append((kind, name, value))
+                if kind not in _KEPT:
+                    return
+                if kind is Kind.COOKIE:
+                    value = without_cookies(value, self._private_cookies)
+                    if not value:
+                        return
             self._fields.append((name, value))
-        elif self._request is not None and KINDS[name] is Kind.PLAIN:  # a trailer
+        elif self._request is not None and kind is Kind.PLAIN:  # a trailer
             if len(self._request.trailers) >= self._limits.head_fields:
                 raise Refusal(431, f"The request has more than {self._limits.head_fields} trailer fields.")
             self._request.trailers = [*self._request.trailers, (name, value)]
@@ -203,53 +228,50 @@ class RequestReader:
         elif version != "1.1":
             raise Refusal(505, "The request's HTTP version is neither 1.1 nor 1.0.")
         request.target = self._target
+        request.fields = self._fields
         self._read_fields(request)
         if not request.target.startswith(b"/"):
             self._read_odd_target(request)
         return request
 
     def _read_fields(self, request: Request) -> None:
-        kept = request.fields
         connection: list[bytes] = []
-        special: list[tuple[Kind, bytes, bytes]] = []
         hosts = 0
-        size = 0
-        kinds = KINDS
-        for field in self._fields:
-            name, value = field
-            size += len(name) + len(value) + 4
-            kind = kinds[name]
-            if kind is Kind.PLAIN or kind is Kind.CACHE_CONTROL or kind is Kind.EXPIRES:
-                kept.append(field)
-            elif kind is Kind.HOST:
+        for kind, _, value in self._special:
+            if kind is Kind.HOST:
                 hosts += 1
                 request.host = value
-                kept.append(field)
             elif kind is Kind.CONNECTION:
                 connection += tokens(value)
             elif kind is Kind.COOKIE:
                 request.raw_cookies = (*request.raw_cookies, value)
-                line = without_cookies(value, self._private_cookies)
-                if line:
-                    kept.append(field if line is value else (name, line))
             elif kind is Kind.CONTENT_LENGTH:
                 self._read_length(request, value)
-                kept.append(field)
             elif kind is Kind.TRANSFER_ENCODING:
                 self._read_coding(request, value)
-                kept.append(field)
-            elif kind is not Kind.DROPPED:
-                special.append((kind, name, value))
-        if size > self._limits.head_bytes:
-            raise self._head_too_long()
+        if self._may_be_long:
+            self._may_be_long = False
+            if sum(len(name) + len(value) + 4 for name, value in self._fields) > self._limits.head_bytes:
+                raise self._head_too_long()
         if hosts != 1 and (hosts > 1 or request.minor):
             raise Refusal(400, f"The request has {hosts or 'no'} Host fields; it must have one.")
-        if not _HOST.match(request.host):
-            raise Refusal(400, "The request's Host is not a host name or address.")
+        if request.host != self._host:
+            self._take_host(request.host)
         request.keep_alive = request.minor == 1
         if connection:
             self._read_connection(request, connection)
-        self._read_special(request, special, connection)
+        self._read_special(request, connection)
+
+    def _take_host(self, host: bytes) -> None:
+        """A host that this connection has not asked for before, or not lately."""
+        if not _HOST.match(host):
+            raise Refusal(400, "The request's Host is not a host name or address.")
+        self._host = host
+        self._forwarded = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
+            (self.peer.address or "unknown").encode("ascii"),
+            b"https" if self.peer.is_secure else b"http",
+            host,
+        )
 
     def _read_connection(self, request: Request, named: list[bytes]) -> None:
         if b"close" in named:
@@ -264,9 +286,11 @@ class RequestReader:
                     raise Refusal(400, "The request's Connection field names a field that must not be removed.")
             request.fields = without_named(request.fields, removable)
 
-    def _read_special(self, request: Request, special: list[tuple[Kind, bytes, bytes]], named: list[bytes]) -> None:
+    def _read_special(self, request: Request, named: list[bytes]) -> None:
         forwarded: list[tuple[bytes, bytes]] = []
-        for kind, name, value in special:
+        for kind, name, value in self._special:
+            if kind in _READ_BEFORE:
+                continue
             if kind is Kind.UPGRADE:
                 # h2c would let a client speak past every rule here, so it is treated as not offered.
                 if b"upgrade" in named and request.minor and b"h2c" not in tokens(value):
@@ -288,11 +312,7 @@ class RequestReader:
         if self.peer.is_trusted:
             self._read_forwarded(request, forwarded)
         else:
-            request.forwarded = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
-                (self.peer.address or "unknown").encode("ascii"),
-                b"https" if self.peer.is_secure else b"http",
-                request.host,
-            )
+            request.forwarded = self._forwarded
 
     def _read_length(self, request: Request, value: bytes) -> None:
         request.length = int(value)  # llhttp has seen to it that these are digits, and the only such field

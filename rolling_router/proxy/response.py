@@ -188,18 +188,14 @@ class ResponseReader:
             elif kind is Kind.CACHE_CONTROL or kind is Kind.EXPIRES:
                 response.caching = [*response.caching, (kind, value)]
         version = self._parser.get_http_version()
-        if version not in ("1.1", "1.0"):
+        if version == "1.1":
+            response.keep_alive = b"close" not in connection
+        elif version == "1.0":
+            response.keep_alive = b"keep-alive" in connection and b"close" not in connection
+        else:
             raise Malformed("its HTTP version is neither 1.1 nor 1.0")
-        response.keep_alive = version == "1.1" if not connection else _keeps(version, connection)
-        named = set(connection) - {b"close", b"keep-alive", b"upgrade"}
-        if named:
+        if connection and (named := set(connection) - {b"close", b"keep-alive", b"upgrade"}):
             response.fields = without_named(self._fields, named - {b"content-length", b"set-cookie"})
         if status in (204, 304) or status < 200:
             response.body = Body.NONE  # RFC 9112 section 6.3, whatever the fields say
         return response
-
-
-def _keeps(version: str, connection: list[bytes]) -> bool:
-    if b"close" in connection:
-        return False
-    return version == "1.1" or b"keep-alive" in connection
