@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests import outside
+from tests.fakes import House
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +26,23 @@ def make_environment(tmp_path_factory, wheel):
         return environment
 
     return make
+
+
+@pytest.fixture
+def make_house():
+    """Make the engine in memory; see `tests.fakes.House`. In the end nothing may be left over in it."""
+    houses = []
+
+    def make(*arguments, **settings):
+        houses.append(House(*arguments, **settings))
+        return houses[-1]
+
+    yield make
+    for house in houses:
+        house.leave()
+
+
+@pytest.fixture
+def house(make_house):
+    """The engine in memory, before one instance."""
+    return make_house()

@@ -110,9 +110,9 @@ class Downstream(Protocol):
 
     def resumeProducing(self) -> None:
         self._is_full = False
-        self._settle()
         if self.exchange is not None and self.exchange.instance is not None:
             self.exchange.instance.resume_answer()
+        self._advance()
 
     def stopProducing(self) -> None:
         """The transport is gone; `connectionLost` tells the rest."""
@@ -139,8 +139,10 @@ class Downstream(Protocol):
             self._hold(False)
 
     def drain(self) -> None:
-        """End after the exchange in hand; at once if there is none."""
-        if self.exchange is None and self._tunnel is None and not self._is_closing:
+        """End after the requests in hand, the one included whose head is coming; at once if there are none."""
+        if self.exchange is not None or self._tunnel is not None or self._is_closing:
+            return
+        if self._reader is None or not (self._reader.is_inside_head or self._reader.waiting):
             self._close(lingers=False)
 
     def abort(self) -> None:
@@ -164,7 +166,7 @@ class Downstream(Protocol):
             return
         self._is_advancing = True
         reader = self._reader
-        assert reader is not None
+        assert reader is not None, "nothing was queued for a client that has sent nothing"
         while not self._is_closing:
             exchange = self.exchange
             if exchange is not None:
@@ -173,6 +175,8 @@ class Downstream(Protocol):
                 if self.exchange is not None:
                     break
             elif reader.waiting:
+                if self._is_full:
+                    break  # or the answers that it does not take would pile up here
                 self._begin(reader.waiting.popleft())
             elif reader.refusal is not None:
                 self._refuse(reader.refusal)
@@ -217,7 +221,7 @@ class Downstream(Protocol):
             else:
                 self._wait_for(_Wait.BODY, limits.body_seconds)
             return
-        self._hold(False)
+        self._hold(reader is not None and bool(reader.waiting))
         if self._is_full:
             return
         if reader is not None and reader.is_inside_head:
@@ -276,7 +280,7 @@ class Downstream(Protocol):
     def refused(self, exchange: Exchange, status: int, text: str) -> None:
         request = exchange.request
         fields, body = own_answer(status, text, request.id)
-        self._closes = not request.keep_alive or not exchange.is_request_over or self._gate.is_draining
+        self._closes = not request.keep_alive or not exchange.is_request_over or self._is_last
         fields += self._connection_fields(request)
         exchange.status = status
         exchange.answered_at = perf_counter()
@@ -318,7 +322,7 @@ class Downstream(Protocol):
         exchange.status = head.status
         exchange.answered_at = perf_counter()
         # An answer ahead of its request: what is left of the body may still come, or never.
-        self._closes = not request.keep_alive or not exchange.is_request_over or self._gate.is_draining
+        self._closes = not request.keep_alive or not exchange.is_request_over or self._is_last
         extra = self._gate.dispatch.told(exchange, head)
         if head.body is Body.CHUNKED or head.body is Body.TO_CLOSE:
             if request.minor:
@@ -338,6 +342,14 @@ class Downstream(Protocol):
             return [(b"Connection", b"close")]
         return [] if request.minor else [(b"Connection", b"keep-alive")]
 
+    @property
+    def _is_last(self) -> bool:
+        """Whether the connection ends after the exchange in hand, for the gate is draining."""
+        if not self._gate.is_draining:
+            return False
+        reader = self._reader
+        return reader is None or not (reader.waiting or reader.is_inside_head)
+
     def _over(self, exchange: Exchange) -> None:
         """The client was given all there is."""
         self.exchange = None
@@ -349,7 +361,10 @@ class Downstream(Protocol):
             return
         if reader.surplus is not None:
             reader.go_on()
-        self._advance()
+        if self._is_last:  # the drain began behind the answer's head
+            self._close(lingers=False)
+        else:
+            self._advance()
 
     def _tunnel_ended(self, exchange: Exchange) -> None:
         tunnel = self._tunnel
@@ -358,6 +373,9 @@ class Downstream(Protocol):
         exchange.bytes_out += tunnel.bytes_out
         self.exchange = None
         self._gate.dispatch.finish(exchange)
+        self._is_closing = True
+        self._unsent = unsent_bytes(self.transport)
+        self._wait_for(_Wait.READER, self._gate.limits.body_seconds)
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer what is no request."""

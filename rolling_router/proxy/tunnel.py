@@ -43,6 +43,10 @@ class Tunnel:
         self.bytes_out += len(data)
         self._send_client(self._client, data)
 
+    @property
+    def is_over(self) -> bool:
+        return self._ended is None
+
     def close(self) -> None:
         """One side is gone, or the service stops: what was sent to the other still arrives, then it is closed."""
         ended, self._ended = self._ended, None

@@ -43,6 +43,7 @@ class Upstream(Protocol):
         self._served = 0
         self._has_answered = False
         self._is_paused = False
+        self._is_closing = False
         self._unsent = 0
 
     # Twisted's side
@@ -53,6 +54,8 @@ class Upstream(Protocol):
         transport.setTcpNoDelay(True)
         # The transport asks us to hold back while the instance does not take the request's body.
         transport.registerProducer(self, True)
+        # Until it has an exchange it is idle; the client that it was made for may have left meanwhile.
+        self.deadline = self._deadlines.now + self._limits.pool_seconds
         self._deadlines.add(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -107,7 +110,7 @@ class Upstream(Protocol):
         exchange = self.exchange
         if exchange is not None:
             exchange.is_full = False
-            self.deadline = self._deadlines.now + self._limits.answer_seconds if exchange.is_request_over else NEVER
+            self._wait(exchange)
             exchange.client.resume_request()
 
     def stopProducing(self) -> None:
@@ -116,7 +119,12 @@ class Upstream(Protocol):
     def expire(self) -> None:
         exchange = self.exchange
         if exchange is None:
-            self.close()
+            if self._tunnel is not None and not self._tunnel.is_over:
+                self.deadline = self._deadlines.now + self._limits.body_seconds
+            elif self._is_closing or self._tunnel is not None:
+                self.transport.abortConnection()  # type: ignore[union-attr]
+            else:
+                self.close()
         elif (unsent := unsent_bytes(self.transport)) and unsent != self._unsent:
             self._unsent = unsent  # slow, but it reads
             self.deadline = self._deadlines.now + self._limits.body_seconds
@@ -136,8 +144,7 @@ class Upstream(Protocol):
         self._has_answered = False
         self._reader.expect(request.method == b"HEAD")
         head = request.head(self._pool.host)
-        # Until the body is here, the client's own deadline rules.
-        self.deadline = self._deadlines.now + self._limits.answer_seconds if exchange.is_request_over else NEVER
+        self._wait(exchange)
         if request.body is Body.NONE:
             self._send(self.transport, head)
             return
@@ -163,8 +170,7 @@ class Upstream(Protocol):
         assert exchange is not None
         if exchange.request.body is Body.CHUNKED:
             self._send(self.transport, last_chunk(exchange.request.trailers))
-        if not exchange.response:
-            self.deadline = self._deadlines.now + self._limits.answer_seconds
+        self._wait(exchange)
 
     def pause_answer(self) -> None:
         """The client takes no more for now; its own deadline rules meanwhile."""
@@ -176,7 +182,8 @@ class Upstream(Protocol):
     def resume_answer(self) -> None:
         if self._is_paused:
             self._is_paused = False
-            self.deadline = self._deadlines.now + self._limits.body_seconds
+            if self.exchange is not None:
+                self._wait(self.exchange)
             self.transport.resumeProducing()  # type: ignore[union-attr]
 
     def abandon(self) -> None:
@@ -197,9 +204,21 @@ class Upstream(Protocol):
         return False  # closed, or it holds bytes that nobody asked for
 
     def close(self) -> None:
+        """Close after what is queued was sent; should the instance not take that, then without."""
         transport: Any = self.transport
+        self._is_closing = True
+        self.deadline = self._deadlines.now + self._limits.body_seconds
         transport.unregisterProducer()
         transport.loseConnection()
+
+    def _wait(self, exchange: Exchange) -> None:
+        """Set the instance's deadline. The client's own one rules while its body is coming, or it takes no more."""
+        if self._is_paused or not exchange.is_request_over:
+            self.deadline = NEVER
+        elif exchange.response is None:
+            self.deadline = self._deadlines.now + self._limits.answer_seconds
+        else:
+            self.deadline = self._deadlines.now + self._limits.body_seconds
 
     # The answer
 
@@ -220,8 +239,7 @@ class Upstream(Protocol):
             self._release(exchange)
             exchange.client.answered(exchange, head, pieces, True)
             return
-        if not self._is_paused:
-            self.deadline = self._deadlines.now + self._limits.body_seconds
+        self._wait(exchange)
         if pieces or head is not None:
             exchange.client.answered(exchange, head, pieces, False)
 
@@ -236,7 +254,12 @@ class Upstream(Protocol):
         exchange.trailers = reader.trailers
         if not exchange.is_request_over:
             self.transport.abortConnection()  # type: ignore[union-attr]
-        elif response.keep_alive and response.body is not Body.TO_CLOSE and not reader.has_surplus:
+        elif (
+            response.keep_alive
+            and response.body is not Body.TO_CLOSE
+            and not reader.has_surplus
+            and not exchange.is_full  # it answered before it had taken the request: the rest is still queued
+        ):
             self.deadline = self._deadlines.now + self._limits.pool_seconds
             self._pool.give_back(self)
         else:
@@ -251,7 +274,7 @@ class Upstream(Protocol):
             return
         exchange.response = head
         self.exchange = exchange.instance = None
-        self.deadline = NEVER
+        self.deadline = self._deadlines.now + self._limits.body_seconds
         self._tunnel = exchange.client.switched(exchange, head, self.transport, reader.rest)
 
     def _fail(self, status: int, text: str) -> None:
