@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -192,14 +193,14 @@ class _OneLine(Service):
         try:
             self.inner.privilegedStartService()
         except SettingError as wrong:
-            raise _exit(wrong) from None
+            raise _exit_from_log(wrong) from None
 
     def startService(self) -> None:
         super().startService()
         try:
             self.inner.startService()
         except SettingError as wrong:
-            raise _exit(wrong) from None
+            raise _exit_from_log(wrong) from None
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
@@ -208,6 +209,13 @@ class _OneLine(Service):
 
 def _exit(wrong: SettingError) -> SystemExit:
     return SystemExit(f"rolling-router: {wrong}")
+
+
+def _exit_from_log(wrong: SettingError) -> SystemExit:
+    """The log has begun, and twistd has put it in the place of standard error: say it in both."""
+    _log.critical("{wrong}", wrong=wrong)
+    print(f"rolling-router: {wrong}", file=sys.__stderr__, flush=True)
+    return SystemExit(1)
 
 
 def make_strategies(settings: Settings) -> dict[str, IStrategy]:

@@ -122,7 +122,7 @@ class Port:
     def __init__(self, text: str, option: str, factory: Any, reactor: Any) -> None:
         """:raises SettingError: the text is no endpoint."""
         self._text = text
-        takes_backlog = text.removeprefix("haproxy:").startswith(("tcp:", "tcp6:", "ssl:", "unix:"))
+        takes_backlog = text.removeprefix("haproxy:").startswith(("tcp:", "tcp6:", "ssl:", "tls:", "unix:"))
         backlog = f":backlog={BACKLOG}" if takes_backlog and "backlog=" not in text else ""
         try:
             self._service: StreamServerEndpointService = endpoint_service(text + backlog, factory, reactor=reactor)
@@ -133,7 +133,7 @@ class Port:
         """:raises SettingError: the port cannot be had."""
         try:
             self._service.privilegedStartService()
-        except (CannotListenError, OSError) as wrong:
+        except (CannotListenError, OSError, OverflowError) as wrong:  # the last: a port above 65535
             cause = getattr(wrong, "socketError", wrong)
             why = getattr(cause, "strerror", None) or str(cause)
             raise SettingError(f"cannot listen on {self._text}: {why}") from None
