@@ -123,9 +123,9 @@ class Downstream(Protocol):
             self._refuse(Refusal(408, f"The request's head did not come within {limits.head_seconds:g} seconds."))
         elif self._wait is _Wait.BODY:
             self._spoil(Refusal(408, f"The request's body fell silent for {limits.body_seconds:g} seconds."))
-        elif self._wait in (_Wait.HEAD, _Wait.IDLE):
+        elif (unsent := unsent_bytes(self.transport)) == 0 and self._wait in (_Wait.HEAD, _Wait.IDLE):
             self._close(lingers=False)
-        elif (unsent := unsent_bytes(self.transport)) and unsent != self._unsent:
+        elif unsent and unsent != self._unsent:
             self._unsent = unsent  # slow, but it reads
             self._wait_for(self._wait, limits.body_seconds)
         else:

@@ -169,7 +169,7 @@ def sharing(caching: Iterable[tuple[Kind, bytes]]) -> Sharing:
     words = {word.partition(b"=")[0].strip() for word in control.split(b",")}
     if words & {b"no-store", b"private"}:
         return Sharing.FORBIDDEN
-    ages = [int(age) for age in _MAX_AGE.findall(control)]
+    ages = [bool(age.strip(b"0")) for age in _MAX_AGE.findall(control)]
     if b"public" in words or any(ages):
         return Sharing.ALLOWED
     return Sharing.ALLOWED if expires and not ages and b"no-cache" not in words else Sharing.SILENT

@@ -56,12 +56,11 @@ class RequestReader:
     """
 
     __slots__ = (
-        "_begun",
         "_fields",
         "_forwarded",
-        "_head_seen",
         "_host",
         "_in_head",
+        "_interrupted",
         "_limits",
         "_may_be_long",
         "_names",
@@ -69,6 +68,7 @@ class RequestReader:
         "_parser",
         "_private_cookies",
         "_request",
+        "_seen",
         "_special",
         "_target",
         "_trust",
@@ -86,8 +86,8 @@ class RequestReader:
         self._parser = HttpRequestParser(self)
         self._request: Request | None = None
         self._in_head = False
-        self._begun = False
-        self._head_seen = 0
+        self._interrupted: Request | None = None
+        self._seen = 0  # bytes since the last head's end or piece of a body
         self._over = False
         self._target = b""
         self._fields: list[tuple[bytes, bytes]] = []
@@ -102,7 +102,7 @@ class RequestReader:
     @property
     def is_inside_head(self) -> bool:
         """Whether part of a head has come."""
-        return self._head_seen > 0
+        return self._in_head
 
     def feed(self, data: bytes) -> None:
         """Read on. What comes of it is in `waiting`, in the requests there, and in `refusal`."""
@@ -111,8 +111,7 @@ class RequestReader:
             return
         if self._over or self.refusal is not None:
             return
-        if len(data) + self._head_seen > self._limits.head_bytes:
-            self._may_be_long = True
+        self._seen += len(data)
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
@@ -121,8 +120,8 @@ class RequestReader:
             # Bytes behind a request with "Connection: close" are an error to llhttp; nobody will look at them.
             if not self._over:
                 self.refusal = _why(wrong)
-        if self._in_head and self.refusal is None:
-            self._check_unfinished(len(data))
+        if (self._in_head or self._seen) and self.refusal is None:
+            self._check_unfinished()
 
     def go_on(self) -> None:
         """The other protocol was declined: what followed the request is HTTP after all."""
@@ -133,25 +132,27 @@ class RequestReader:
 
     def _upgraded(self, rest: bytes) -> None:
         request = self._request
-        if request is None or request.upgrade is not None:
+        assert request is not None
+        if request.upgrade is not None:
             self.surplus = rest
-        elif rest and not self._over:  # an Upgrade that we do not pass on: stay with HTTP
-            self._parser = HttpRequestParser(self)
+            return
+        # An Upgrade that we do not pass on: stay with HTTP.
+        self._parser = HttpRequestParser(self)
+        if request.body is not Body.NONE:
+            # httptools takes the body for the other protocol's first bytes: lead a new parser to where the body begins.
+            request.is_complete = self._over = False
+            self._interrupted = request
+            self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % _framing(request))
+        if rest:
             self.feed(rest)
-        else:
-            self._parser = HttpRequestParser(self)
 
-    def _check_unfinished(self, count: int) -> None:
-        """A head that is not at its end yet: what has come of it must not grow without bound."""
-        if self._begun:
-            # This read may hold the end of an earlier request too, so only what follows is counted: one read more.
-            self._begun = False
-            self._head_seen = 1
-        else:
-            self._head_seen += count
-        if len(self._target) > self._limits.line_bytes:
+    def _check_unfinished(self) -> None:
+        """What has come of a head, or of trailers, must not grow without bound before it is at its end."""
+        limits = self._limits
+        if self._in_head and len(self._target) > limits.line_bytes:
             self.refusal = self._target_too_long()
-        elif self._head_seen > self._limits.head_bytes:
+        # Twice, because white space that does not count is among it: at its end one knows how long a head is.
+        elif self._seen > limits.line_bytes + 2 * limits.head_bytes:
             self.refusal = self._head_too_long()
 
     def _target_too_long(self) -> Refusal:
@@ -163,7 +164,8 @@ class RequestReader:
     # What llhttp calls
 
     def on_message_begin(self) -> None:
-        self._in_head = self._begun = True
+        self._in_head = True
+        self._may_be_long = self._seen == 0  # it shares a read with the request before it, so not all of it is counted
         self._target = b""
         self._fields = []
         self._special = []
@@ -190,14 +192,20 @@ class RequestReader:
             self._request.trailers = [*self._request.trailers, (name, value)]
 
     def on_headers_complete(self) -> None:
-        self._in_head = self._begun = False
-        self._head_seen = 0
+        self._in_head = False
+        if self._seen > self._limits.head_bytes:
+            self._may_be_long = True
+        self._seen = 0
+        if self._interrupted is not None:
+            self._request, self._interrupted = self._interrupted, None
+            return
         self._request = request = self._make()
         self.waiting.append(request)
 
     def on_body(self, piece: bytes) -> None:
         request = self._request
         assert request is not None
+        self._seen = 0
         if request.body is Body.CHUNKED:
             request.length += len(piece)
             if 0 < self._limits.body_bytes < request.length:
@@ -222,6 +230,8 @@ class RequestReader:
         request.method = parser.get_method()
         if request.method in _NOT_HTTP:
             raise Refusal(501, "The request's method is not one of HTTP.")
+        if request.method == b"CONNECT":
+            raise Refusal(405, "This is no forward proxy: CONNECT is not served here.")
         version = parser.get_http_version()
         if version == "1.0":
             request.minor = 0
@@ -240,7 +250,7 @@ class RequestReader:
         for kind, _, value in self._special:
             if kind is Kind.HOST:
                 hosts += 1
-                request.host = value
+                request.host = value.rstrip(b" \t")
             elif kind is Kind.CONNECTION:
                 connection += tokens(value)
             elif kind is Kind.COOKIE:
@@ -250,13 +260,15 @@ class RequestReader:
             elif kind is Kind.TRANSFER_ENCODING:
                 self._read_coding(request, value)
         if self._may_be_long:
-            self._may_be_long = False
-            if sum(len(name) + len(value) + 4 for name, value in self._fields) > self._limits.head_bytes:
+            taken_out = [(name, value) for kind, name, value in self._special if kind not in _KEPT]
+            if sum(len(name) + len(value) + 4 for name, value in self._fields + taken_out) > self._limits.head_bytes:
                 raise self._head_too_long()
         if hosts != 1 and (hosts > 1 or request.minor):
             raise Refusal(400, f"The request has {hosts or 'no'} Host fields; it must have one.")
         if request.host != self._host:
             self._take_host(request.host)
+        if hosts and not request.host:  # it says no more than none, and the instance is then named to itself
+            request.fields = without_named(request.fields, (b"host",))
         request.keep_alive = request.minor == 1
         if connection:
             self._read_connection(request, connection)
@@ -292,19 +304,21 @@ class RequestReader:
             if kind in _READ_BEFORE:
                 continue
             if kind is Kind.UPGRADE:
-                # h2c would let a client speak past every rule here, so it is treated as not offered.
-                if b"upgrade" in named and request.minor and b"h2c" not in tokens(value):
+                # h2c would let a client speak past every rule here, so it is treated as not offered; so is any other
+                # together with a body, which would have to end before that protocol begins.
+                offers = b"upgrade" in named and request.minor and request.body is Body.NONE
+                if offers and b"h2c" not in tokens(value):
                     request.upgrade = value
             elif kind is Kind.EXPECT:
-                if value.lower() != b"100-continue":
+                if value.rstrip(b" \t").lower() != b"100-continue":
                     raise Refusal(417, "The request expects something other than 100-continue.")
                 if request.minor:  # RFC 9110 section 10.1.1: from HTTP/1.0 to be ignored
                     request.expects_continue = True
                     request.fields.append((name, value))
             elif self.peer.is_trusted:
                 if kind is Kind.REQUEST_ID:
-                    if _REQUEST_ID.match(value):
-                        request.id = value
+                    if _REQUEST_ID.match(value.rstrip(b" \t")):
+                        request.id = value.rstrip(b" \t")
                 else:
                     forwarded.append((name, value))
         if not request.id:
@@ -361,8 +375,6 @@ class RequestReader:
         """Anything but origin form (RFC 9112 section 3.2)."""
         if request.target == b"*" and request.method == b"OPTIONS":
             return
-        if request.method == b"CONNECT":
-            raise Refusal(405, "This is no forward proxy: CONNECT is not served here.")
         matched = _ABSOLUTE.match(request.target)
         if matched is None:
             raise Refusal(400, "The request's address is neither a path nor a URL of http or https.")
@@ -370,6 +382,10 @@ class RequestReader:
             raise Refusal(400, "The request's URL and its Host name different hosts.")
         path = matched[2] or b"/"
         request.target = path if path.startswith(b"/") else b"/" + path
+
+
+def _framing(request: Request) -> bytes:
+    return b"Transfer-Encoding: chunked" if request.body is Body.CHUNKED else b"Content-Length: %d" % request.length
 
 
 def _why(wrong: HttpParserError) -> Refusal:

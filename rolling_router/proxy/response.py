@@ -11,6 +11,8 @@ from rolling_router.proxy.limits import Limits
 from rolling_router.proxy.request import Body
 
 _REMOVED = (Kind.CONNECTION, Kind.UPGRADE, Kind.DROPPED)
+_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+_NOT_REMOVABLE = _FRAMING | {b"set-cookie"}
 
 
 class Response:
@@ -90,6 +92,7 @@ class ResponseReader:
         if self._left:
             self._count(data)
             return
+        self._seen += len(data)
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
@@ -101,11 +104,9 @@ class ResponseReader:
             self.has_surplus = True
         if self.is_over:
             return
-        if self.response is None:
-            self._seen += len(data)
-            if self._seen > self._limits.head_bytes + 65536:
-                raise Malformed("its head is too long")
-        elif self.response.body is Body.KNOWN:
+        if self._seen > 2 * self._limits.head_bytes:  # twice: white space that does not count is among it
+            raise Malformed("its head is too long" if self.response is None else "its trailer fields are too long")
+        if self.response is not None and self.response.body is Body.KNOWN:
             # From here on the body is counted, not parsed. llhttp is left in the middle; the next answer needs another.
             self._left = self.response.length - sum(map(len, self.pieces))
             self._parser = HttpResponseParser(self)
@@ -144,6 +145,9 @@ class ResponseReader:
         self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
+        if self._seen > self._limits.head_bytes:
+            self._check_length()
+        self._seen = 0
         response = self._make()
         if response.status < 200 and response.status != 101:
             self.informational = [*self.informational, response]
@@ -161,14 +165,22 @@ class ResponseReader:
         if self.is_over:
             self.has_surplus = True
         else:
+            self._seen = 0
             self.pieces.append(piece)
 
     def on_message_complete(self) -> None:
         if self.response is not None:
             self.is_over = True
 
+    def _check_length(self) -> None:
+        """What has come is more than a head may have; but a body may be among it."""
+        if sum(len(name) + len(value) + 4 for name, value in self._fields) > self._limits.head_bytes:
+            raise Malformed("its head is too long")
+
     def _make(self) -> Response:
         status = self._parser.get_status_code()
+        if status < 100:
+            raise Malformed("its status is not one of HTTP")
         if len(self._fields) > self._limits.head_fields * 2:
             raise Malformed("its head has too many fields")
         response = Response(status, self._phrase, self._fields)
@@ -178,7 +190,7 @@ class ResponseReader:
                 response.body = Body.KNOWN
                 response.length = int(value)
             elif kind is Kind.TRANSFER_ENCODING:
-                if value.strip(b" \t").lower() != b"chunked":
+                if value.strip(b" \t").lower() != b"chunked" or response.body is Body.CHUNKED:
                     raise Malformed("its Transfer-Encoding is not chunked")
                 response.body = Body.CHUNKED
             elif kind is Kind.CONNECTION:
@@ -195,7 +207,11 @@ class ResponseReader:
         else:
             raise Malformed("its HTTP version is neither 1.1 nor 1.0")
         if connection and (named := set(connection) - {b"close", b"keep-alive", b"upgrade"}):
-            response.fields = without_named(self._fields, named - {b"content-length", b"set-cookie"})
+            response.fields = without_named(self._fields, named - _NOT_REMOVABLE)
         if status in (204, 304) or status < 200:
             response.body = Body.NONE  # RFC 9112 section 6.3, whatever the fields say
+            if status != 304:  # the length of a 304 is that of what is not sent
+                response.fields = without_named(response.fields, _FRAMING)
+            if status == 101 and (response.upgrade is None or b"upgrade" not in connection):
+                raise Malformed("it changes the protocol without saying to which")
         return response

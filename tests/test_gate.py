@@ -1,0 +1,109 @@
+"""All client connections together: holding them before the first snapshot, draining, aborting."""
+
+from __future__ import annotations
+
+from rolling_router.rollout.model import Snapshot
+from tests.fakes import ONE, answer, body_of, fields_of, get, status_of
+
+
+def drain(house):
+    drained = house.gate.drain()
+    house.turn()
+    return drained
+
+
+def test_connections_are_counted(house):
+    clients = [house.client() for _ in range(3)]
+    assert (house.gate.accepted, house.gate.open) == (3, 3)
+    clients[0].close()
+    assert (house.gate.accepted, house.gate.open) == (3, 2)
+
+
+def test_clients_that_are_held_wait_and_are_then_served(make_house):
+    house = make_house(Snapshot("shop"))
+    house.gate.hold()
+    client = house.client(get())
+    house.wait(2)
+    assert client.take() == b""
+    house.follow(ONE)
+    house.gate.release()
+    house.turn()
+    house.accept().send(answer())
+    assert client.take() == answer()
+
+
+def test_a_drain_with_nobody_there_is_over_at_once(house):
+    assert drain(house).called
+
+
+def test_a_drain_closes_idle_connections(house):
+    kept, _ = house.exchange(get(), answer())
+    fresh = house.client()
+    drained = drain(house)
+    assert (kept.is_open, fresh.is_open, drained.called) == (False, False, True)
+
+
+def test_a_drain_lets_a_request_end_and_says_that_the_connection_does(house):
+    client = house.client(get())
+    drained = drain(house)
+    assert not drained.called
+    house.accept().send(answer())
+    got = client.take()
+    assert (b"connection", b"close") in fields_of(got)
+    assert body_of(got) == b"hello"
+    assert (client.is_open, drained.called) == (False, True)
+
+
+def test_a_drain_that_begins_behind_an_answers_head_ends_with_its_body(house):
+    client = house.client(get())
+    instance = house.accept()
+    instance.send(answer()[:-1])
+    drained = drain(house)
+    assert client.is_open
+    instance.send(answer()[-1:])
+    assert client.take() == answer()
+    assert (client.is_open, drained.called) == (False, True)
+
+
+def test_requests_that_had_come_before_the_drain_are_served(house):
+    client = house.client(get() + get() + get())
+    instance = house.accept()
+    drained = drain(house)
+    instance.send(answer(b"1"))
+    instance.send(answer(b"2"))
+    assert client.take() == answer(b"1") + answer(b"2")
+    instance.send(answer(b"3"))
+    assert (b"connection", b"close") in fields_of(client.take())
+    assert drained.called
+
+
+def test_a_request_whose_head_was_coming_is_served(house):
+    client = house.client(b"GET / HTTP/1.1\r\nHo")
+    drained = drain(house)
+    assert client.is_open
+    client.send(b"st: shop.test\r\n\r\n")
+    house.accept().send(answer())
+    got = client.take()
+    assert status_of(got) == 200
+    assert (b"connection", b"close") in fields_of(got)
+    assert (client.is_open, drained.called) == (False, True)
+
+
+def test_an_error_in_a_drain_closes_too(house):
+    client = house.client(get())
+    drained = drain(house)
+    house.refuse()
+    assert (b"connection", b"close") in fields_of(client.take())
+    assert drained.called
+
+
+def test_aborting_ends_everything(house):
+    streaming, instance = house.exchange(get(), answer()[:-1])
+    connecting = house.client(get())
+    idle = house.client()
+    drained = drain(house)
+    assert house.gate.abort() == 2
+    house.turn()
+    assert not any(end.is_open for end in (streaming, connecting, idle, instance))
+    assert drained.called
+    assert house.outstanding() == 0
