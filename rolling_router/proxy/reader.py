@@ -142,7 +142,7 @@ class RequestReader:
             # httptools takes the body for the other protocol's first bytes: lead a new parser to where the body begins.
             request.is_complete = self._over = False
             self._interrupted = request
-            self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % _framing(request))
+            self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % _framing(request))
         if rest:
             self.feed(rest)
 
@@ -385,7 +385,8 @@ class RequestReader:
 
 
 def _framing(request: Request) -> bytes:
-    return b"Transfer-Encoding: chunked" if request.body is Body.CHUNKED else b"Content-Length: %d" % request.length
+    body = b"Transfer-Encoding: chunked" if request.body is Body.CHUNKED else b"Content-Length: %d" % request.length
+    return body + (b"\r\n" if request.keep_alive else b"\r\nConnection: close\r\n")
 
 
 def _why(wrong: HttpParserError) -> Refusal:
