@@ -29,6 +29,7 @@ class Pool:
     def __init__(self, reactor: Any, load: Load, dispatch: Dispatch, limits: Limits, deadlines: Deadlines) -> None:
         self.load = load
         self.host = str(load.instance).encode("ascii")
+        self._reactor = reactor
         self._limits = limits
         self._idle: list[Upstream] = []
         self._connecting: set[Deferred[Upstream]] = set()
@@ -57,6 +58,9 @@ class Pool:
     def connect(self) -> Deferred[Upstream]:
         """A new connection. Fails with what the endpoint fails with; ends within the limit for connecting."""
         connecting: Deferred[Upstream] = self._endpoint.connect(self._factory)
+        if isinstance(self._endpoint, HostnameEndpoint):
+            # Its own limit begins when the name is known, and a name server may never answer.
+            connecting.addTimeout(self._limits.connect_seconds, self._reactor)
         self._connecting.add(connecting)
 
         def done(result: Any) -> Any:

@@ -84,6 +84,22 @@ def test_curl_asks_by_http_1_0(router: Router) -> None:
     assert (said.status, said.body) == ("200", CONTENT)
 
 
+@pytest.mark.parametrize("options", [[], ["-X", "OPTIONS"], ["-d", "a=1"]])
+def test_curl_s_offer_of_http_2_is_declined_and_the_request_answered(
+    router: Router, start_instance: StartInstance, nginx: Nginx, options: list[str]
+) -> None:
+    instance: Instance = start_instance()
+    router.put(rollout([instance]))
+    try:
+        assert curl(router, "/", "--http2", *options).status == "200"
+        assert instance.calls[-1].body == (b"a=1" if "-d" in options else b"")
+        assert not {b"upgrade", b"connection", b"http2-settings"} & {
+            key.lower() for key, _ in instance.calls[-1].fields
+        }
+    finally:
+        router.put(rollout([nginx]))
+
+
 def test_curl_asks_for_a_range_and_for_what_it_has_already(router: Router) -> None:
     part = curl(router, "/content", "--range", "1000-1999")
     assert (part.status, part.body) == ("206", CONTENT[1000:2000])

@@ -246,6 +246,21 @@ def test_addresses_from_a_trusted_proxy_decide_and_raising_the_blend_only_adds(
         }
 
 
+def test_a_trusted_proxy_s_word_is_passed_on_and_makes_the_cookie_secure(
+    start_router: StartRouter, start_instance: StartInstance
+) -> None:
+    instance = start_instance("1.0")
+    router = start_router(rollout([instance], [], 0, 1), "--trusted-proxy", "127.0.0.0/8")
+    said = ["X-Forwarded-For: 203.0.113.5", "X-Forwarded-Proto: https", "X-Forwarded-Host: www.shop.example"]
+    answer = router.ask(get("/", *said, "X-Request-ID: theirs-1"))
+    assert (answer.one(b"Set-Cookie") or b"").endswith(b"; Secure")
+    call = instance.calls[-1]
+    assert call.one(b"X-Forwarded-For") == b"203.0.113.5, 127.0.0.1"
+    assert call.one(b"X-Forwarded-Proto") == b"https"
+    assert call.one(b"X-Forwarded-Host") == b"www.shop.example"
+    assert call.one(b"X-Request-ID") == b"theirs-1"
+
+
 def test_addresses_from_anybody_else_decide_nothing(
     router: Router, stable: list[Instance], candidate: list[Instance]
 ) -> None:

@@ -383,6 +383,31 @@ def test_an_instance_that_comes_back_is_used_again(start_instance: StartInstance
     until(lambda: router.ask(get()).one(b"X-Instance") == b"other", what="it is used again")
 
 
+@pytest.mark.parametrize("host", ["localhost", "no-such-host.invalid"])
+def test_an_instance_may_have_a_name(router: Router, instance: Instance, host: str) -> None:
+    keys = rollout([instance])
+    keys[f"apps/app-1.0-80/containers/{instance.name}"] = f"{host}:{instance.port}"
+    router.put(keys)
+    expected = 200 if host == "localhost" else 503
+    assert [router.ask(get()).status for _ in range(3)] == [expected] * 3
+
+
+def test_an_instance_may_have_an_address_of_ipv6(router: Router) -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listening:
+
+        def answer() -> None:
+            with listening.accept()[0] as one:
+                one.recv(10_000)
+                one.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nv6")
+
+        threading.Thread(target=answer, daemon=True).start()
+        keys = rollout()
+        keys[f"rolling/{APP}/stable/id"] = "apps/app-1.0-80/containers"
+        keys["apps/app-1.0-80/containers/six"] = f"[::1]:{listening.getsockname()[1]}"
+        router.put(keys)
+        assert router.ask(get()).body == b"v6"
+
+
 def test_a_dead_candidate_s_share_goes_to_stable_and_the_metrics_show_both(
     start_instance: StartInstance, router: Router, instance: Instance
 ) -> None:
