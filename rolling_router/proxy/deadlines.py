@@ -52,6 +52,8 @@ class Deadlines(Service):
     def _tick(self) -> None:
         self.now = now = self._reactor.seconds()
         for member in [one for one in self._members if one.deadline <= now]:
+            if member.deadline > now:
+                continue  # it belongs to one that has just expired, and was moved or ended with it
             try:
                 member.expire()
             except Exception:

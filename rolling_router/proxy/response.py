@@ -147,7 +147,6 @@ class ResponseReader:
     def on_headers_complete(self) -> None:
         if self._seen > self._limits.head_bytes:
             self._check_length()
-        self._seen = 0
         response = self._make()
         if response.status < 200 and response.status != 101:
             self.informational = [*self.informational, response]
@@ -155,6 +154,7 @@ class ResponseReader:
                 raise Malformed("it sends nothing but interim answers")
             return
         self.response = response
+        self._seen = 0
         if self._is_head_only:
             # llhttp does not know that the request was a HEAD, and would now wait for a body.
             response.body = Body.NONE
@@ -173,7 +173,7 @@ class ResponseReader:
             self.is_over = True
 
     def _check_length(self) -> None:
-        """What has come is more than a head may have; but a body may be among it."""
+        """What has come is more than a head may have; but interim answers or a body may be among it."""
         if sum(len(name) + len(value) + 4 for name, value in self._fields) > self._limits.head_bytes:
             raise Malformed("its head is too long")
 
