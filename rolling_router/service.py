@@ -90,9 +90,9 @@ class RouterService(Service):
 
     def privilegedStartService(self) -> None:
         super().privilegedStartService()
+        self._traffic.bind()  # first: who finds the settings port there may take the proxy ports to be there too
         for port in self._admin_ports:
             port.bind()
-        self._traffic.bind()
 
     def startService(self) -> None:
         super().startService()
