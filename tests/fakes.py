@@ -288,15 +288,19 @@ class House:
     def leave(self) -> None:
         """All clients go; then nothing may be left: no request outstanding, no connection, no trouble in the log."""
         globalLogPublisher.removeObserver(self._observe)
-        while self.reactor.tcpClients:
-            self.refuse()
         for line in self.lines:
             line.wire.room = None
         for line in self.lines:
             if line.end is None and isinstance(line.protocol, Downstream):
                 line.wire.goodbye = b""
         self.turn()
-        self.wait(self.limits.pool_seconds + self.limits.body_seconds + 2)
+        # Longer than any one wait; requests that wait behind each other have one each.
+        for _ in range(40):
+            while self.reactor.tcpClients:
+                self.refuse()
+            if all(line.end is not None for line in self.lines):
+                break
+            self.wait(5)
         assert self.troubles == []
         assert {load: load.outstanding for load in self.loads} == dict.fromkeys(self.loads, 0)
         assert self.gate.open == 0
