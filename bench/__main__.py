@@ -40,6 +40,8 @@ def main() -> int:
     except Trouble as trouble:
         bench.complain(str(trouble))
     print(f"\n{report.table(bench.samples, TITLES, (OURS, RETURNING))}" if bench.samples else "\nNothing was measured.")
+    if OURS in bench.versions:
+        print(f"{OURS} is {bench.versions[OURS]}")
     _write_json(options.json, bench, options)
     for trouble in bench.troubles:
         print(f"TROUBLE: {trouble}", file=sys.stderr)

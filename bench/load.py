@@ -12,6 +12,25 @@ import attrs
 from bench.running import Trouble
 
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_BROWSER = """\
+wrk.headers["User-Agent"] = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+wrk.headers["Accept"] = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+wrk.headers["Accept-Language"] = "en-US,en;q=0.5"
+wrk.headers["Accept-Encoding"] = "gzip, deflate"
+wrk.headers["Upgrade-Insecure-Requests"] = "1"
+local n = 0
+"""
+_PATHS = _BROWSER + 'request = function() n = n + 1 return wrk.format("GET", "/?page=" .. n) end\n'
+_UNIQUE = (
+    _BROWSER
+    + """\
+request = function()
+    n = n + 1
+    wrk.headers["Referer"] = "http://127.0.0.1/?page=" .. n - 1
+    return wrk.format("GET", "/?page=" .. n)
+end
+"""
+)
 _POST = 'wrk.method = "POST"\nwrk.body = string.rep("x", 16384)\n'
 
 
@@ -33,6 +52,8 @@ class Workload:
 
 WORKLOADS = (
     Workload("small", "GET of 200 bytes, 32 kept connections", "/"),
+    Workload("paths", "the same with a browser's fields, and a path that differs each time", "/", script=_PATHS),
+    Workload("unique", "the same, and a Referer that differs each time, too: no head comes twice", "/", script=_UNIQUE),
     Workload("new", "GET of 200 bytes, a new connection for each", "/", headers=("Connection: close",)),
     Workload("64k", "GET of 64 KiB, 32 kept connections", "/64k"),
     # Four connections only: what is under way when time is up was paid for and is not counted.

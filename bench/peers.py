@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import version as installed_version
+from importlib.util import find_spec
 from pathlib import Path
 
 import attrs
@@ -54,7 +55,8 @@ def ours(place: Place) -> list[str]:
     twistd = ["twistd", "-n", "--pidfile=", "--logger=bench.quiet.errors_only"]
     listen = ["--listen", f"tcp:{place.port}:interface=127.0.0.1"]
     admin = ["--admin", f"tcp:{free_port()}:interface=127.0.0.1"]
-    state = ["--state-dir", str(place.directory / "state")]
+    # By itself it takes half as many clients as there may be descriptors, so that each can have an instance.
+    state = ["--state-dir", str(place.directory / "state"), "--connections-most", "12000"]
     return [*twistd, "rolling-router", "--app", "bench", "--store", f"file:{_store(place)}", *listen, *admin, *state]
 
 
@@ -233,8 +235,15 @@ def twisted_web(place: Place) -> list[str]:
     return [sys.executable, "-m", "bench.reverse_proxy", str(place.port), str(place.origin)]
 
 
+def our_version() -> str:
+    """The router's version, and whether its engine is machine code."""
+    engine = find_spec("rolling_router.proxy.reader")
+    is_compiled = engine is not None and not str(engine.origin).endswith(".py")
+    return f"{installed_version('rolling-router')}, {'compiled' if is_compiled else 'plain Python'}"
+
+
 PEERS = (
-    Peer(OURS, "this router, blend 50, sticky by cookie", ours, lambda: installed_version("rolling-router")),
+    Peer(OURS, "this router, blend 50, sticky by cookie", ours, our_version),
     Peer("nginx-original", "nginx as the original image had it: no kept upstream", nginx_original, ("nginx", "-v")),
     Peer("nginx", "nginx with kept upstream connections", nginx, ("nginx", "-v")),
     Peer("haproxy", "HAProxy, one thread", haproxy, ("haproxy", "-v")),

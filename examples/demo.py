@@ -11,17 +11,20 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DIRECTORY = ROOT / ".demo"
 STORE = DIRECTORY / "rollout.json"
+STATE = DIRECTORY / "state"
 APP = "hello-world"
 VERSIONS = {"1.0.0": "yellow", "1.0.1": "green"}
 START_SECONDS = 30
@@ -31,12 +34,12 @@ SIGNS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 WELCOME = """
 The application, by way of the router:   http://127.0.0.1:{proxy}/
-The settings page:                       http://127.0.0.1:{admin}/
+The settings page:                       {settings}
 The file behind both:                    {store}
 
-In the file, change "rolling/{app}/blendpercent" from "0" to "50": every other reload of the application is
-then version 1.0.1, in green. Change "rolling/{app}/stickyness" from "0" to "1": each browser then stays with
-what it saw first. Ctrl-C ends it all; what you changed in the file is kept for the next time.
+On the page, set the blend to 50: every other reload of the application is then version 1.0.1, in green. Or do it in
+the file: "rolling/{app}/blendpercent" is what the page sets. Set sticky sessions to true, and each browser stays
+with what it saw first. Ctrl-C ends it all; what you changed is kept for the next time.
 """
 
 
@@ -50,15 +53,19 @@ class Parts:
     def __init__(self) -> None:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, name: str, *argv: str) -> None:
+    def start(self, name: str, *argv: str, heard: Callable[[str], None] | None = None) -> None:
+        """:param heard: is told each line that it prints, which is then printed here."""
         # Each in a session of its own, so that Ctrl-C reaches this process alone, which then ends them in order.
-        self._running[name] = subprocess.Popen(
+        process = self._running[name] = subprocess.Popen(
             argv,
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdin=subprocess.DEVNULL,
+            stdout=None if heard is None else subprocess.PIPE,
             start_new_session=True,
         )
+        if heard is not None:
+            threading.Thread(target=_pass_on, args=(process.stdout, heard), daemon=True).start()
 
     def check(self) -> None:
         """:raises Trouble: one of them has ended."""
@@ -77,6 +84,33 @@ class Parts:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _pass_on(lines: Iterable[bytes], heard: Callable[[str], None]) -> None:
+    for line in lines:
+        text = line.decode("utf-8", "replace")
+        heard(text)
+        print(text, end="", flush=True)
+
+
+class Link:
+    """The link by which one signs in at the settings page: the router prints it where nobody has a token yet."""
+
+    def __init__(self, admin: int) -> None:
+        self._page = f"http://127.0.0.1:{admin}/"
+        self._found: str | None = None
+        self._is_said = threading.Event()
+
+    def hear(self, line: str) -> None:
+        if found := re.search(rf"{re.escape(self._page)}#code=\S+", line):
+            self._found = found[0]
+        if "routing on" in line:
+            self._is_said.set()
+
+    def text(self) -> str:
+        """What to tell, as soon as the router has said what it does."""
+        self._is_said.wait(START_SECONDS)
+        return f"{self._found} (signs in, once)" if self._found else f"{self._page} (sign in with your token)"
 
 
 class Signs:
@@ -116,14 +150,24 @@ def run(parts: Parts, proxy: int, admin: int, is_over: Callable[[], bool]) -> No
     write_store(STORE, {version: f"127.0.0.1:{port}" for version, port in ports.items()})
     for version, colour in VERSIONS.items():
         parts.start(f"Hello World {version}", *_hello_world(ports[version], version, colour))
-    parts.start("the router", *_router(proxy, admin))
-    for port in (*ports.values(), proxy):
+    forget_last_sign_in()
+    link = Link(admin)
+    parts.start("the router", *_router(proxy, admin), heard=link.hear)
+    for port in (*ports.values(), proxy, admin):
         if not _wait_for_answer(port, parts, is_over):
             return
-    print(WELCOME.format(proxy=proxy, admin=admin, store=os.path.relpath(STORE), app=APP), flush=True)
+    print(WELCOME.format(proxy=proxy, settings=link.text(), store=os.path.relpath(STORE), app=APP), flush=True)
     while not is_over():
         parts.check()
         time.sleep(0.1)
+
+
+def forget_last_sign_in() -> None:
+    """Revoke the token that the link of an earlier run has made, so that the router prints another link."""
+    if (STATE / "tokens.json").exists():
+        command = [_program("rolling-router"), "token", "revoke", "--name", "first", "--state-dir", str(STATE)]
+        # It may be gone already; and where people have made tokens of their own, they sign in with those.
+        subprocess.run(command, check=False, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True)
 
 
 def write_store(path: Path, addresses: dict[str, str]) -> None:
@@ -176,10 +220,14 @@ def _hello_world(port: int, version: str, colour: str) -> list[str]:
 
 
 def _router(proxy: int, admin: int) -> list[str]:
-    twistd = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile="]
+    twistd = [_program("twistd"), "-n", "--pidfile="]
     listen = ["--listen", f"tcp:{proxy}", "--admin", f"tcp:{admin}:interface=127.0.0.1"]
-    state = ["--state-dir", str(DIRECTORY / "state")]
+    state = ["--state-dir", str(STATE)]
     return [*twistd, "rolling-router", "--app", APP, "--store", f"file:{STORE}", *listen, *state]
+
+
+def _program(name: str) -> str:
+    return str(Path(sys.executable).with_name(name))
 
 
 def _port(name: str, default: int) -> int:

@@ -20,7 +20,8 @@ def content(path: str) -> bytes:
     :raises OSError: it cannot be read, or is something else, such as a directory.
     """
     # Without O_NONBLOCK, opening a named pipe would wait for its writer for ever.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+    # As `open`'s opener: it closes the descriptor where it will not have it, as with a directory.
+    with open(path, "rb", opener=lambda path, _: os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError("not a regular file")
         return file.read()
@@ -49,9 +50,12 @@ def locked(path: str) -> Iterator[None]:
 def _open_lock(path: str) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except PermissionError:
-        # Made by another user. Reading is enough to lock it, save on NFS.
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError as denied:
+        try:
+            # Made by another user. Reading is enough to lock it, save on NFS.
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise denied from None  # nobody made it: what is wrong is that we may not
 
 
 def replace(path: str, new: bytes) -> None:

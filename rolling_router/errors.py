@@ -1,5 +1,10 @@
 """errors: the tree of what can go wrong. Each text names the thing, the value seen, and what would mend it."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class RouterError(Exception):
     """The root: whatever this project raises on purpose."""
@@ -15,3 +20,16 @@ class StoreLost(RouterError):
 
 class Conflict(RouterError):
     """A conditional write was refused: a key no longer has the value that the writer had seen."""
+
+
+@contextmanager
+def naming(said: str) -> Iterator[None]:
+    """
+    Say of what is refused inside how it was given.
+
+    :param said: an option, such as ``--store``, or a variable.    :raises SettingError: that, with `said` before it.
+    """
+    try:
+        yield
+    except SettingError as wrong:
+        raise SettingError(f"{said}: {wrong}") from None

@@ -25,7 +25,9 @@ __all__ = [
     "IStorePlugin",
     "IStrategy",
     "IStrategyPlugin",
+    "IVersionLister",
     "Instance",
+    "KnownVersion",
     "Pin",
     "Problem",
     "Reading",
@@ -184,6 +186,7 @@ class IStore(Interface):
         :param expected: nothing is written unless each of these keys has this text (``None``: is absent).
         :returns: fires when the store has accepted the change.
         :raises Conflict: (as a Failure) an expectation did not hold; nothing was written.
+        :raises SettingError: (as a Failure) it has not been set up to be written; the text says what is wanting.
         :raises StoreLost: (as a Failure) no answer; the change may or may not have happened, so read before retrying.
         """
 
@@ -197,6 +200,41 @@ class IStore(Interface):
 
     def close() -> Deferred[None]:
         """Stop watching and let go of everything; fires when that is over. Called once, last."""
+
+
+@attrs.frozen
+class KnownVersion:
+    """
+    A version that a store knows of, whether it runs or not.
+
+    :ivar id: what its path names, e.g. ``shop-20261123-101500``.    :ivar name: for people; may be the id again.
+    :ivar port: the port inside its containers; ``None`` where the store cannot tell.
+    :ivar is_ready: whether all of it runs as wanted; ``None`` where the store cannot tell.
+    """
+
+    id: str
+    name: str
+    port: int | None = None
+    is_ready: bool | None = None
+
+
+class IVersionLister(Interface):
+    """
+    A further door of a store that knows which versions of an app could be chosen, such as a deployments' list.
+
+    Optional: declare it beside `IStore`, on the same object. Of other stores, `rollout.control` takes the versions that
+    have instances below ``apps/``.
+    """
+
+    def versions() -> Deferred[Sequence[KnownVersion]]:
+        """
+        Tell all versions that could be chosen, in the order in which people are to see them.
+
+        Called by `rollout.control` when somebody looks at the choice, or changes a version; never while a request
+        waits. What it tells is added to what is found below ``apps/``.
+
+        :raises StoreLost: (as a Failure) no usable answer; as for `IStore.read`.
+        """
 
 
 class IStorePlugin(Interface):

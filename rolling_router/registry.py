@@ -57,6 +57,22 @@ def make_strategy(text: str, app: str) -> tuple[str, IStrategy]:
     return name, _find("strategy", name, _found(IStrategyPlugin)).make(app, _options(text, rest))
 
 
+def make_strategies(texts: Sequence[str], app: str) -> dict[str, IStrategy]:
+    """
+    All strategies that ``stickyness`` may name: those of the options first, then every other one that is installed.
+
+    :raises SettingError: one of the options' cannot be made.
+    """
+    made = dict(make_strategy(text, app) for text in texts)
+    for name in strategy_plugins():
+        if name not in made:
+            try:
+                made.update([make_strategy(name, app)])
+            except Exception as wrong:  # a third party's plugin that nobody asked for must not stop the start
+                _log.warn("strategy {name} cannot be used: {wrong}", name=name, wrong=wrong)
+    return made
+
+
 def _options(text: str, rest: str) -> Mapping[str, str]:
     options: dict[str, str] = {}
     for part in filter(None, rest.split(",")):

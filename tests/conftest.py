@@ -7,6 +7,13 @@ import pytest
 from tests import outside
 from tests.fakes import House
 
+LONG = ("test_tutorial.py", "test_occs.py", "test_occs_store.py", "test_settings_port.py", "test_deploy_breaks.py")
+"""Files that take longest: begun first, so that none is still at it when the others have ended."""
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory):
@@ -19,13 +26,9 @@ def wheel(tmp_path_factory):
 @pytest.fixture(scope="session")
 def make_environment(tmp_path_factory, wheel):
     """Make an environment that holds the wheel, what it requires and nothing else."""
-
-    def make():
-        environment = outside.Environment(tmp_path_factory.mktemp("environment"))
-        environment.pip("install", wheel)
-        return environment
-
-    return make
+    first = outside.Environment(tmp_path_factory.mktemp("environment"))
+    first.pip("install", wheel)
+    return lambda: first.copy_to(tmp_path_factory.mktemp("environment"))
 
 
 @pytest.fixture

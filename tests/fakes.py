@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable, Mapping
 from errno import ECONNRESET, EWOULDBLOCK
+from itertools import count
 from socket import MSG_PEEK
 from typing import Any
 
@@ -15,16 +17,19 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
+from rolling_router.health import Failing, Rules
 from rolling_router.interfaces import IStrategy
+from rolling_router.proxy.budget import Retrying
 from rolling_router.proxy.deadlines import Deadlines
 from rolling_router.proxy.dispatch import Dispatch
 from rolling_router.proxy.downstream import Downstream
 from rolling_router.proxy.exchange import Exchange
 from rolling_router.proxy.gate import Gate
-from rolling_router.proxy.limits import Limits
+from rolling_router.proxy.limits import ACTING, Limits
 from rolling_router.proxy.trust import Trust
-from rolling_router.rollout.model import Instance, Snapshot, Version
+from rolling_router.rollout.model import Instance, Role, Snapshot, Version
 from rolling_router.routing.fleet import Load
+from rolling_router.routing.place import Placement
 from rolling_router.routing.router import Router
 
 OLD = Version("old", 8080, (Instance("10.0.0.1", 80), Instance("10.0.0.2", 80)))
@@ -32,6 +37,11 @@ NEW = Version("new", 8080, (Instance("10.0.1.1", 80), Instance("10.0.1.2", 80)))
 ALONE = Version("alone", 8080, (Instance("10.0.2.1", 80),))
 ONE = Snapshot("shop", stable=ALONE)
 """One version of one instance: for tests that are not about who answers."""
+
+
+_ADDED = re.compile(rb"Date: Thu, 01 Jan 1970 [0-9:]{8} GMT\r\n")
+_NUMBERS = count(1 << 30)
+"""Descriptors that the kernel knows nothing of."""
 
 
 class Socket:
@@ -48,6 +58,7 @@ class Socket:
         self.inbound: deque[bytes] = deque()
         self.goodbye: type[ConnectionResetError] | bytes | None = None
         self.is_half_closed = False
+        self._number = next(_NUMBERS)
 
     def send(self, data: bytes) -> int:
         if self.room == 0:
@@ -80,7 +91,7 @@ class Socket:
     def setblocking(self, flag: bool) -> None: ...
 
     def fileno(self) -> int:
-        return id(self)
+        return self._number
 
     def close(self) -> None: ...
 
@@ -148,6 +159,10 @@ class End:
         self.house.turn()
 
     def take(self) -> bytes:
+        """What came since it was asked last, less the Date that the router adds where an instance gives none."""
+        return _ADDED.sub(b"", self.take_all())
+
+    def take_all(self) -> bytes:
         """What came since it was asked last."""
         came = bytes(self.line.wire.sent[self._taken :])
         self._taken = len(self.line.wire.sent)
@@ -183,6 +198,10 @@ class Score:
         self.reused = 0
         self.over: list[Exchange] = []
         self.missed: list[Load] = []
+        self.failures: list[tuple[str, str]] = []
+        self.ejections: list[tuple[str, str]] = []
+        self.retries: list[str] = []
+        self.limits: list[str] = []
 
     def ended(self, exchange: Exchange) -> None:
         assert exchange not in self.over, "an exchange ended twice"
@@ -190,6 +209,19 @@ class Score:
 
     def unreachable(self, load: Load) -> None:
         self.missed.append(load)
+
+    def failed(self, placement: Placement, how: Failing) -> None:
+        self.failures.append((placement.fleet.version.id, how.value))
+
+    def retried(self, why: str) -> None:
+        self.retries.append(why)
+
+    def ejected(self, role: Role, how: Failing) -> None:
+        self.ejections.append((role.word, how.value))
+
+    def limited(self, limit: str) -> None:
+        assert limit in ACTING
+        self.limits.append(limit)
 
 
 class House:
@@ -202,14 +234,17 @@ class House:
         strategies: Mapping[str, IStrategy] | None = None,
         limits: Limits = Limits(),  # noqa: B008 (frozen)
         trusted: Iterable[str] = (),
+        rules: Rules = Rules(),  # noqa: B008 (frozen)
+        retrying: Retrying = Retrying(),  # noqa: B008 (frozen)
+        drain_seconds: float = 30.0,
     ) -> None:
         self.reactor = MemoryReactorClock()
         self.limits = limits
         self.score = Score()
         self.router = Router("shop", strategies or {})
         self.deadlines = Deadlines(self.reactor)
-        self.dispatch = Dispatch(self.reactor, self.router, limits, self.deadlines, self.score)
-        self.gate = Gate(self.dispatch, Trust.parse(trusted), limits, self.deadlines)
+        self.dispatch = Dispatch(self.reactor, self.router, limits, self.deadlines, self.score, rules, retrying)
+        self.gate = Gate(self.dispatch, Trust.parse(trusted), limits, self.deadlines, drain_seconds=drain_seconds)
         self.lines: list[Line] = []
         self.loads: set[Load] = set()
         self.troubles: list[Any] = []
@@ -222,7 +257,8 @@ class House:
             self.troubles.append(event["log_failure"])
 
     def follow(self, snapshot: Snapshot) -> None:
-        self.dispatch.follow(snapshot)
+        before = self.router.plan
+        self.gate.draining.left(self.dispatch.follow(snapshot), before, self.router.plan)
         self.loads.update(self.router.loads)
 
     def turn(self) -> None:

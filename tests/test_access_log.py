@@ -214,6 +214,20 @@ def test_the_query_can_be_left_out_of_target_and_referer(path):
     assert (line["target"], line["referer"]) == ("/shop", "https://shop.example/")
 
 
+@pytest.mark.parametrize("form", ["common", "json"])
+@pytest.mark.parametrize("letter", [b"x", b"\x01", b"\xff"])
+def test_a_line_on_standard_output_goes_into_a_pipe_in_one_piece(form, letter):
+    log = make_access_log(form, "-", lambda: NOW)
+    long = dict.fromkeys(("method", "target", "host", "user_agent", "referer", "request_id"), letter * 9000)
+    for entry in (request(**long), request(target=b"/" + b"x" * 7000)):
+        log.write(entry)
+        line = bytes(log.file._kept)
+        log.file._kept.clear()
+        assert 500 < len(line) <= 4096
+        assert line.count(b"\n") == 1
+        assert CLF.fullmatch(line) if form == "common" else json.loads(line)["status"] == 200
+
+
 def test_a_password_in_a_url_is_never_written(path):
     line = json_of(path, target=b"http://me:secret@shop.example/a@b", referer=b"https://me:s%40cret@shop.example")
     assert (line["target"], line["referer"]) == ("http://shop.example/a@b", "https://shop.example")

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from bench import peers, report
+from bench import pages, peers, report
 from bench.cpu import cpu_seconds, memory_bytes, tree
 from bench.load import parse_wrk
 from bench.measure import Sample
@@ -128,6 +128,11 @@ def test_medians_are_taken_over_the_rounds_and_failures_added_up():
 
 def test_a_ratio_is_taken_within_a_round_before_the_median():
     assert report.ratios(SAMPLES, "small", "ours", "nginx") == {"rate": 0.5, "cpu_us": 2.0}
+
+
+def test_pages_are_compared_within_a_round_too():
+    pairs = pages.Pairs(3, 1, [10.0, 20.0, 40.0], [11.0, 20.0, 60.0])
+    assert pairs.result() == {"pages": 50, "cpu_us_without": 20.0, "cpu_us_with": 20.0, "ratio": 1.1, "failed": 0}
 
 
 def test_only_rounds_in_which_both_were_measured_are_compared():

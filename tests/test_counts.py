@@ -167,12 +167,14 @@ def test_counts_of_several_processes_add_up():
     for counts in (first, both):
         count(counts, "web-1", "stable", "new", "stable", seconds=0.5, bytes_in=3)
         counts.connect_failed("10.0.0.1:80")
+        counts.limited("head-seconds")
         counts.clients_open += 1
     for counts in (second, both):
         count(counts, "web-1", "stable", "new", "stable", status=700, seconds=0.003)
         count(counts, "web-2", "candidate", "new", "candidate", cut=True)
         counts.retried("closed")
         counts.upstream_reused += 1
+        counts.upstream_idle += 4
     merged = Counts("web")
     for counts in (first, second):
         merged.merge(json.loads(json.dumps(counts.as_dict())))

@@ -80,6 +80,20 @@ def test_who_was_moved_by_anothers_end_does_not_expire(clock, deadlines):
     assert sum(len(member.expired) for member in pair) == 1
 
 
+def test_who_left_by_anothers_end_does_not_expire(clock, deadlines):
+    pair = []
+
+    def both_leave(member):
+        for one in pair:
+            deadlines.discard(one)
+
+    pair += [Member(clock, 1.0, both_leave), Member(clock, 1.0, both_leave)]
+    for member in pair:
+        deadlines.add(member)
+    clock.pump([0.5] * 4)
+    assert sum(len(member.expired) for member in pair) == 1
+
+
 def test_members_may_come_and_go_while_others_expire(clock, deadlines):
     late = Member(clock, 5.0, never_again)
 

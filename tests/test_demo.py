@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from examples.demo import Trouble, write_store
+from examples.demo import Link, Trouble, write_store
 
 ADDRESSES = {"1.0.0": "127.0.0.1:3001", "1.0.1": "127.0.0.1:3002"}
 STABLE = "apps/app-hello-world-1.0.0-3000/containers"
@@ -36,3 +36,16 @@ def test_a_file_that_cannot_be_read_is_named_and_left_alone(tmp_path, text, said
     with pytest.raises(Trouble, match=said):
         write_store(file, ADDRESSES)
     assert file.read_text() == text
+
+
+def test_the_link_that_signs_in_is_taken_from_the_log():
+    link = Link(8080)
+    link.hear("[x#info] nobody has a token yet; sign in once, within 30 minutes, by http://127.0.0.1:8080/#code=aB_c-1\n")
+    link.hear("[x#info] hello-world: routing on tcp:8000; settings port on tcp:8080\n")
+    assert link.text() == "http://127.0.0.1:8080/#code=aB_c-1 (signs in, once)"
+
+
+def test_without_a_link_the_page_is_named():
+    link = Link(8080)
+    link.hear("[x#info] hello-world: routing on tcp:8000; settings port on tcp:8080\n")
+    assert link.text() == "http://127.0.0.1:8080/ (sign in with your token)"

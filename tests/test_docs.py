@@ -56,7 +56,7 @@ def names(requirements):
 def test_each_dependency_is_explained_and_nothing_else():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg", "utf-8")
-    needs = re.search(r"package=\((.*)\)", text(".ci/needs"))
+    needs = re.search(r"package=\((.*?)\)", text(".ci/needs"), re.DOTALL)
     assert needs is not None
     assert told_dependencies() == {
         "To run": names(setup["options"]["install_requires"].splitlines()),
@@ -68,7 +68,7 @@ def test_each_dependency_is_explained_and_nothing_else():
 
 def test_each_program_that_make_needs_has_its_package():
     wanted = {program for line in re.findall(r"\.ci/needs (.*)", MAKEFILE) for program in line.split()}
-    known = set(re.findall(r"\[(\w+)\]=", text(".ci/needs")))
+    known = set(re.findall(r"\[([\w/-]+)\]=", text(".ci/needs")))
     assert wanted - known <= {"python3-venv"}, "a package by its own name"
     assert known <= wanted
 
@@ -101,12 +101,12 @@ def anchors(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_make_commands_of_the_pages_exist(page):
-    told = set(re.findall(r"(?:^ *(?:\$ )?|`)make ([a-z]\w*)", text(page), re.MULTILINE))
+    told = set(re.findall(r"(?:^ *(?:\$ )?|`)make ([a-z][\w-]*)", text(page), re.MULTILINE))
     assert told <= targets()
 
 
 def test_make_help_tells_every_command():
-    told = set(re.findall(r'@echo "make (\w+)', MAKEFILE))
+    told = set(re.findall(r'@echo "make ([\w-]+)', MAKEFILE))
     assert told == targets() - {"help"}
 
 
@@ -116,3 +116,10 @@ def targets():
     for target in phony.split():
         assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
     return set(phony.split())
+
+
+def test_the_tests_that_the_page_on_conformance_names_exist():
+    named = set(re.findall(r"`(test_\w+)`", text("docs/http-conformance.md")))
+    sources = "".join(text(path) for path in checkout_files() if re.match(r"tests/.*test_\w+\.py$", path))
+    assert named
+    assert named - set(re.findall(r"^def (test_\w+)", sources, re.MULTILINE)) == set()

@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 import pytest
+from twisted.internet.error import ConnectionDone
 
+from rolling_router.proxy.closing import LINGER_MOST_SECONDS
 from rolling_router.proxy.limits import Limits
 from tests.fakes import answer, body_of, fields_of, first_line, get, post, status_of
 
 CHUNKED = b"Transfer-Encoding: chunked"
 HTTP_10 = b"GET / HTTP/1.0\r\n\r\n"
+
+
+REFUSED_BY_A_LIMIT = {
+    "line-bytes": get(b"/" + b"x" * 200),
+    "head-bytes": get(b"/", b"X: " + b"x" * 1100),
+    "head-fields": get(b"/", *[b"X: y"] * 11),
+    "body-bytes": post(b"x" * 51),
+    "chunk-framing": get(b"/", CHUNKED, method=b"POST") + (b"1;" + b"x" * 600 + b"\r\na\r\n") * 150,
+}
+
+
+@pytest.mark.parametrize("limit", REFUSED_BY_A_LIMIT)
+def test_a_limit_that_acts_is_counted(make_house, limit):
+    most = 50 if limit == "body-bytes" else 0
+    house = make_house(limits=Limits(line_bytes=100, head_bytes=1000, head_fields=10, body_bytes=most))
+    stream = REFUSED_BY_A_LIMIT[limit]
+    client = house.client(*[stream[at : at + 60_000] for at in range(0, len(stream), 60_000)])
+    while house.connecting:
+        house.accept()
+    client.take()
+    assert house.score.limits == [limit]
 
 
 # One request
@@ -195,6 +218,30 @@ def test_lingering_has_an_end(house):
     house.accept().send(answer(b"early"))
     house.wait(house.limits.linger_seconds + 1)
     assert not client.is_open
+    assert house.score.limits == ["linger-seconds"]
+
+
+def test_lingering_goes_on_while_the_client_sends(house):
+    client = house.client(post(b"abc", length=1000))
+    house.accept().reset()
+    for _ in range(20):  # an upload slower than any patience with silence
+        house.wait(house.limits.linger_seconds * 0.5)
+        client.send(b"x")
+        assert client.is_open
+    assert status_of(client.take()) == 502
+    house.wait(house.limits.linger_seconds + 1)
+    assert client.end is ConnectionDone, "a reset could take the answer away from a client that reads late"
+
+
+def test_lingering_has_an_end_whatever_the_client_sends(house):
+    client = house.client(post(b"abc", length=1000))
+    house.accept().reset()
+    began = house.reactor.seconds()
+    while client.is_open:
+        house.wait(1)
+        client.send(b"x")
+        assert house.reactor.seconds() - began < LINGER_MOST_SECONDS + 2
+    assert house.reactor.seconds() - began >= LINGER_MOST_SECONDS
 
 
 def test_the_body_after_an_early_head_may_take_its_time(house):
@@ -274,6 +321,48 @@ def test_an_idle_instance_that_speaks_unasked_is_dropped(house):
     client = house.client(get())
     house.accept().send(answer(b"asked"))
     assert body_of(client.take()) == b"asked"
+
+
+def test_a_date_is_added_where_an_instance_gives_none_and_to_the_router_s_own_answers(house):
+    for _ in range(4):  # known heads, too
+        client = house.client(get())
+        if house.connecting:
+            instance = house.accept()
+        instance.send(answer())
+        assert (b"date", b"Thu, 01 Jan 1970 00:00:00 GMT") in fields_of(client.take_all())
+    client = house.client(get())
+    instance.send(answer(b"hello", b"Date: theirs"))
+    assert [value for name, value in fields_of(client.take_all()) if name == b"date"] == [b"theirs"]
+    client = house.client(b"nonsense\r\n\r\n")
+    assert (b"date", b"Thu, 01 Jan 1970 00:00:00 GMT") in fields_of(client.take_all())
+
+
+def test_after_an_answer_without_a_body_it_is_looked_whether_one_came(house):
+    client = house.client(get(method=b"HEAD"))
+    instance = house.accept()
+    instance.send(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n")
+    client.take()
+    instance.line.stopReading()  # the reactor has not come round to reporting it
+    instance.send(answer(b"for whoever asks next"))
+    client.send(get())
+    house.accept().send(answer(b"asked"))
+    assert body_of(client.take()) == b"asked"
+
+
+@pytest.mark.parametrize("field", [b"Content-Length: 5", b"Transfer-Encoding: chunked"])
+def test_a_204_with_a_body_does_not_keep_its_connection(house, field):
+    client, instance = house.exchange(get(), b"HTTP/1.1 204 No Content\r\n" + field + b"\r\n\r\n")
+    assert (status_of(client.take()), client.is_open, instance.is_open) == (204, True, False)
+
+
+def test_so_many_requests_and_the_connection_ends_in_good_order(make_house):
+    house = make_house(limits=Limits(requests_per_connection=2))
+    client, instance = house.exchange(get(), answer())
+    assert (b"connection", b"close") not in fields_of(client.take())
+    client.send(get())
+    instance.send(answer())
+    assert (b"connection", b"close") in fields_of(client.take())
+    assert (client.is_open, house.score.limits) == (False, ["requests-per-connection"])
 
 
 # Instances that fail

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rolling_router.proxy.limits import Limits
 from rolling_router.rollout.model import Snapshot
 from tests.fakes import ONE, answer, body_of, fields_of, get, status_of
 
@@ -107,3 +108,30 @@ def test_aborting_ends_everything(house):
     assert not any(end.is_open for end in (streaming, connecting, idle, instance))
     assert drained.called
     assert house.outstanding() == 0
+
+
+def test_clients_beyond_the_most_are_turned_away_at_once_and_others_are_not_touched(make_house):
+    house = make_house(limits=Limits(connections_most=2))
+    clients = [house.client(host=f"192.0.2.{at}") for at in range(4)]
+    house.turn()
+    assert [one.is_open for one in clients] == [True, True, False, False]
+    assert house.score.limits == ["connections-most"] * 2
+    clients[0].close()
+    assert house.client().is_open
+
+
+def test_one_client_has_so_many_connections_and_a_trusted_proxy_any_number(make_house):
+    house = make_house(limits=Limits(connections_per_client=2), trusted=["10.0.0.0/8"])
+    for host, room in (("192.0.2.1", 2), ("192.0.2.2", 2), ("2001:db8::1", 2), ("10.0.0.1", 4)):
+        clients = [house.client(host=host) for _ in range(4)]
+        house.turn()
+        assert [one.is_open for one in clients] == [True] * room + [False] * (4 - room), host
+        clients[0].close()
+        again = house.client(host=host)
+        house.turn()
+        assert again.is_open
+    other = house.client(host="2001:db8::2:0:0:1")
+    neighbour = house.client(host="2001:db8:0:1::1")
+    house.turn()
+    assert (other.is_open, neighbour.is_open) == (False, True), "a client has a whole /64"
+    assert house.score.limits == ["connections-per-client"] * 7

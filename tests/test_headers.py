@@ -35,6 +35,8 @@ from rolling_router.proxy.headers import (
         (b"Content_Length", Kind.DROPPED),
         (b"Transfer_Encoding", Kind.DROPPED),
         (b"X_Request-ID", Kind.DROPPED),
+        (b"X.Forwarded.For", Kind.DROPPED),
+        (b"Transfer~Encoding", Kind.DROPPED),
         (b"Keep-Alive", Kind.DROPPED),
         (b"TE", Kind.DROPPED),
         (b"Proxy", Kind.DROPPED),

@@ -8,7 +8,7 @@ import pytest
 from rolling_router.errors import SettingError
 from rolling_router.rollout import keys
 from rolling_router.rollout.keys import check_app, instance_prefixes, parse_path, read_snapshot, version_path
-from rolling_router.rollout.model import Instance, Problem, Role, Snapshot, Version
+from rolling_router.rollout.model import HealthKeys, Instance, Problem, Role, Snapshot, Version
 
 APP = "docker-hello-world"
 STABLE_KEY, CANDIDATE_KEY = f"rolling/{APP}/stable/id", f"rolling/{APP}/candidate/id"
@@ -149,6 +149,8 @@ GOOD_INSTANCES = {
     "[::1]:80": Instance("::1", 80),
     "[2001:db8::7]:8080": Instance("2001:db8::7", 8080),
     "[fe80::1%eth0]:80": Instance("fe80::1%eth0", 80),
+    "https://10.0.0.1:8443": Instance("10.0.0.1", 8443, True),
+    "https://[::1]:8443": Instance("::1", 8443, True),
 }
 
 
@@ -315,3 +317,32 @@ def test_an_impossible_instance_cannot_be_made(host, port):
 def test_roles_have_each_other():
     assert (Role.STABLE.other, Role.CANDIDATE.other) == (Role.CANDIDATE, Role.STABLE)
     assert [read().version(role) for role in Role] == [read().stable, read().candidate]
+
+
+# Health
+
+
+def test_health_is_read_from_the_store_and_a_bad_text_is_named():
+    prefix = "rolling/shop/health/"
+    keys = {
+        **{prefix + name: text for name, text in {"path": " /healthz ", "interval-seconds": "0.5"}.items()},
+        prefix + "rise": "two",
+        prefix + "fall": "0",
+        prefix + "timeout-seconds": "inf",
+    }
+    read = read_snapshot("shop", keys, ("cookie",), "cookie")
+    assert read.health == HealthKeys(path="/healthz", interval_seconds=0.5)
+    named = {problem.key: problem for problem in read.problems if "/health/" in problem.key}
+    assert set(named) == {prefix + name for name in ("rise", "fall", "timeout-seconds")}
+    assert "the option's value stays in force" in str(named[prefix + "rise"])
+    assert "whole number from 1 to 100" in str(named[prefix + "fall"])
+
+
+@pytest.mark.parametrize(
+    ("text", "is_good"),
+    [("/", True), ("tcp", True), ("off", True), ("/a?b=c", True)]
+    + [(bad, False) for bad in ("", "healthz", "TCP", "/a b", "/a\nb", "http://x/", "/\u00e9")],
+)
+def test_a_health_path_is_a_path_or_tcp_or_off(text, is_good):
+    read = read_snapshot("shop", {"rolling/shop/health/path": text}, ("cookie",), "cookie")
+    assert read.health.path == (text if is_good else None)

@@ -20,6 +20,9 @@ MOMENT = Moment(
     in_flight={("web-2", "candidate", "10.0.0.2:80"): 3},
     usable={("web-1", "stable"): 2, ("web-2", "candidate"): 0},
     log_lines_dropped=4,
+    queued={"web-2": 7},
+    certificates={"*.shop.example": 1795428900.0},
+    leaving={("web-0", "10.0.0.9:80"): 1},
 )
 BUILD = {"version": "1.2.3", "python": "3.11.7", "twisted": "24.7.0"}
 
@@ -33,8 +36,12 @@ def busy_counts(version="web-2"):
     counts.finished("", "none", "bad-request", None, 400, 0, 7, 0.0)
     counts.retried("closed")
     counts.connect_failed("10.0.0.2:80")
+    counts.attempt_failed(version, "candidate", "reset")
+    counts.ejected("candidate", "reset")
+    counts.probed(True)
+    counts.limited("head-seconds")
     counts.clients_accepted, counts.clients_open = 9, 2
-    counts.upstream_opened, counts.upstream_reused = 3, 2
+    counts.upstream_opened, counts.upstream_reused, counts.upstream_idle = 3, 2, 1
     return counts
 
 
@@ -47,7 +54,7 @@ def scrape(counts, moment=MOMENT):
     return values
 
 
-def value(values, name, **labels):
+def value(values, name, /, **labels):
     return values[name, frozenset({"app": "web", **labels}.items())]
 
 
@@ -109,6 +116,7 @@ def test_bytes_and_connections_are_exposed():
     assert value(values, "client_connections") == 2
     assert value(values, "upstream_connections_opened_total") == 3
     assert value(values, "upstream_connections_reused_total") == 2
+    assert value(values, "upstream_idle_connections") == 1
 
 
 def test_the_moments_state_is_exposed():
@@ -116,6 +124,7 @@ def test_the_moments_state_is_exposed():
     busy = {"version": "web-2", "role": "candidate", "instance": "10.0.0.2:80"}
     assert value(values, "in_flight_requests", **busy) == 3
     assert value(values, "usable_instances", version="web-1", role="stable") == 2
+    assert value(values, "certificate_expiry_timestamp_seconds", name="*.shop.example") == 1795428900
     assert value(values, "usable_instances", version="web-2", role="candidate") == 0
     assert value(values, "blend_ratio") == 0.25
     assert value(values, "snapshot_age_seconds") == 1.5

@@ -130,8 +130,11 @@ def test_the_web_files_can_be_read(environment):
     code = """if True:
         import hashlib, json
         from importlib.resources import files
-        there = [one for one in files("rolling_router_web").iterdir() if one.is_file()]
-        print(json.dumps({one.name: hashlib.sha256(one.read_bytes()).hexdigest() for one in there}))
+        from pathlib import Path
+        root = Path(str(files("rolling_router_web")))
+        there = [one for one in root.rglob("*") if one.is_file() and "__pycache__" not in one.parts]
+        named = {one.relative_to(root).as_posix(): hashlib.sha256(one.read_bytes()).hexdigest() for one in there}
+        print(json.dumps(named))
     """
     there = json.loads(environment.python(code))
     ours = {path.removeprefix("web/"): path for path in SHIPPED if path.startswith("web/")}
@@ -151,7 +154,7 @@ def test_what_cannot_be_used_is_refused_in_one_line(environment):
     ended = environment.run("twistd", "-n", "rolling-router", "--app", "shop", "--store", "fil:rollout.json")
     assert ended.returncode == 1
     assert re.fullmatch(
-        r"rolling-router: there is no store 'fil'; there are: [a-z, -]*\bfile\b[a-z, -]*\n", ended.stderr
+        r"rolling-router: --store: there is no store 'fil'; there are: [a-z, -]*\bfile\b[a-z, -]*\n", ended.stderr
     )
 
 
@@ -180,7 +183,7 @@ def damaged(environment, package):
     wrong = []
     for name, digest, _ in csv.reader(record.read_text("utf-8").splitlines()):
         path = environment.packages / name
-        if not digest:
+        if not digest or name.startswith("../"):  # programs name their environment
             continue
         kind, _, told = digest.partition("=")
         there = path.is_file() and hashlib.new(kind, path.read_bytes()).digest()

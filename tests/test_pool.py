@@ -9,11 +9,13 @@ from twisted.internet.error import DNSLookupError
 from twisted.internet.testing import MemoryReactorClock
 
 from rolling_router.proxy.deadlines import Deadlines
+from rolling_router.proxy.dispatch import Dispatch
 from rolling_router.proxy.limits import Limits
 from rolling_router.proxy.pool import Pool
 from rolling_router.rollout.model import Instance, Snapshot, Version
 from rolling_router.routing.fleet import Load
-from tests.fakes import answer, get
+from rolling_router.routing.router import Router
+from tests.fakes import Score, answer, get
 
 
 class SilentNames:
@@ -27,8 +29,9 @@ class SilentNames:
 def test_a_name_server_that_never_answers_costs_no_more_than_the_limit_for_connecting():
     reactor: Any = MemoryReactorClock()
     reactor.nameResolver = SilentNames()
-    dispatch: Any = None  # asked by connections that were made; there will be none
-    pool = Pool(reactor, Load(Instance("app.example", 80)), dispatch, Limits(connect_seconds=5), Deadlines(reactor))
+    limits, deadlines = Limits(connect_seconds=5), Deadlines(reactor)
+    dispatch = Dispatch(reactor, Router("shop", {}), limits, deadlines, Score())
+    pool = Pool(reactor, Load(Instance("app.example", 80)), dispatch, limits, deadlines)
     failures = []
     pool.connect().addErrback(failures.append)
     reactor.advance(4.9)

@@ -13,7 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from twisted.internet import reactor, ssl
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.testing import StringTransport
 from twisted.internet.utils import getProcessOutputAndValue
+from twisted.python.failure import Failure
 from twisted.web.client import HTTPConnectionPool
 from twisted.web.resource import Resource
 from twisted.web.server import Site
@@ -42,6 +45,8 @@ class Echo(Resource):
         request.setHeader(b"X-Version", self.version.encode())
         request.setHeader(b"X-Saw", b"%b %b" % (request.method, request.uri))
         request.setHeader(b"X-Forwarded", request.getHeader(b"x-forwarded-for") or b"")
+        request.setHeader(b"X-Cookies", b" | ".join(request.requestHeaders.getRawHeaders(b"cookie", [])))
+        request.setHeader(b"X-Via", request.getHeader(b"via") or b"")
         body = request.content.read() or b"empty"
         return b"" if request.method == b"HEAD" else body
 
@@ -111,6 +116,16 @@ async def test_requests_are_split_exactly(world):
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_name_for_via_is_added_and_ends_a_loop(world):
+    world.blend(0)
+    url = f"http://127.0.0.1:{world._listen(Site(RouterResource(world.dispatch, via=b'edge')))}/"
+    answer = await treq.get(url, pool=world.pool)
+    assert answer.headers.getRawHeaders("X-Via") == ["1.1 edge"]
+    answer = await treq.get(url, headers={"Via": "1.1 edge"}, pool=world.pool)
+    assert answer.code == 508
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_body_of_many_pieces_arrives_whole(world):
     world.blend(0)
     sent = bytes(range(256)) * 4096
@@ -153,12 +168,53 @@ async def test_nobody_to_serve_is_said_with_retry_after(world):
 async def test_http_2_is_served_over_tls(world, tmp_path):
     assert shutil.which("curl"), "curl is needed; see .ci/needs"
     world.blend(100)
-    port = reactor.listenSSL(0, world.site, _certificate(tmp_path), interface="127.0.0.1")
+    site = Site(RouterResource(world.dispatch, via=b"edge"))
+    port = reactor.listenSSL(0, site, _certificate(tmp_path), interface="127.0.0.1")
     world.ports.append(port)
     url = f"https://127.0.0.1:{port.getHost().port}/two"
-    arguments = ["-sS", "-k", "--http2", "-o", "-", "-w", " %{http_version} %{response_code}", "-d", "hello", url]
+    told = " %{http_version} %{response_code} %header{x-via} %header{x-cookies}"
+    arguments = ["-sS", "-k", "--http2", "-o", "-", "-w", told, "-d", "hello", url]
+    arguments += ["-H", "Cookie: a=1", "-H", "Cookie: b=2"]  # as browsers send several, for the sake of compression
     out, err, status = await getProcessOutputAndValue(shutil.which("curl"), arguments)
-    assert (out, err, status) == (b"hello 2 200", b"", 0)
+    assert (out, err, status) == (b"hello 2 200 2.0 edge a=1; b=2", b"", 0)
+
+
+SECOND = b"\r\nHost: shop.example\r\nContent-Length: 50\r\n\r\nX"
+
+
+@pytest.mark.parametrize(
+    ("method", "uri", "name", "value"),
+    [
+        (b"GET", b"/ HTTP/1.1" + SECOND, b"a", b"b"),
+        (b"GET", b"/ HTTP/1.1\r\nHost: shop.example\r\n\r\nGET /admin", b"a", b"b"),
+        (b"GET", b"/a b", b"a", b"b"),
+        (b"GET", b"/a\0", b"a", b"b"),
+        (b"GET", b"", b"a", b"b"),
+        (b"GET /x HTTP/1.1\r\nA:", b"/", b"a", b"b"),
+        (b"GET", b"/", b"a", b"b\r\nContent-Length: 50"),
+        (b"GET", b"/", b"a", b"b\nContent-Length: 50"),
+        (b"GET", b"/", b"a", b"b\rc"),
+        (b"GET", b"/", b"a", b"b\0"),
+        (b"GET", b"/", b"a\r\nContent-Length: 50\r\nb", b"c"),
+        (b"GET", b"/", b"a b", b"c"),
+        (b"GET", b"/", b"Content-Length:", b"50"),
+    ],
+)
+def test_a_request_that_would_be_another_one_in_http_1_1_is_refused(world, method, uri, name, value):
+    """As HTTP/2 can bring it, and twisted.web passes it on: h2 refuses it since 4.3."""
+    world.blend(0)
+    transport = StringTransport()
+    channel = world.site.buildProtocol(None)
+    channel.makeConnection(transport)
+    request = world.site.requestFactory(channel._channel)
+    channel._channel.requests.append(request)
+    request.requestHeaders.addRawHeader(b"Host", b"shop.example")
+    request.requestHeaders._rawHeaders[name] = [b"first", value]
+    request.gotLength(0)
+    request.requestReceived(method, uri, b"HTTP/1.1")
+    assert transport.value().startswith(b"HTTP/1.1 400 Bad Request\r\n"), transport.value()
+    assert all(load.outstanding == 0 for load in world.router.loads)
+    channel.connectionLost(Failure(ConnectionDone()))
 
 
 def _certificate(folder) -> ssl.CertificateOptions:

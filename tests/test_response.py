@@ -155,7 +155,7 @@ def test_any_bytes_at_all_are_an_answer_or_malformed_and_never_another_error(dat
 
 
 def test_fields_keep_their_order_case_duplicates_and_odd_bytes():
-    lines = [b"set-cookie: a=1", b"X: \xe9\xff", b"Set-Cookie: b=2", b"ETag: \"x\"", b"Set-Cookie: a=1"]
+    lines = [b"set-cookie: a=1", b"X: \xe9\xff", b"Set-Cookie: b=2", b'ETag: "x"', b"Set-Cookie: a=1"]
     fields = reader(known(b"", *lines)).response.fields
     assert [b"%b: %b" % field for field in fields[1:]] == lines
 
@@ -219,6 +219,30 @@ def test_the_length_of_what_a_304_stands_for_is_kept():
     assert ours.response.fields == [(b"Content-Length", b"5")]
 
 
+@pytest.mark.parametrize("field", [b"Content-Length: 5", b"Transfer-Encoding: chunked"])
+def test_an_answer_that_speaks_of_a_body_it_never_has_is_the_last_of_its_connection(field):
+    ours = reader(answer(field, status=b"204 No Content"))
+    assert (ours.is_over, ours.response.keep_alive, ours.response.fields) == (True, False, [])
+    assert reader(answer(b"Content-Length: 0", status=b"204 No Content")).response.keep_alive
+    assert reader(answer(b"Transfer-Encoding: chunked", status=b"304 X")).response.fields == []
+
+
+def test_trailers_that_come_too_late_or_belong_to_the_connection_are_left_out():
+    late = b"Set-Cookie: a=b\r\nContent-Type: x\r\nX-Mine: 1\r\nDate: x\r\nConnection: close\r\n"
+    ours = reader(chunked(b"0\r\nX-Sum: 1\r\n" + late + b"\r\n", b"Connection: x-mine"))
+    assert ours.trailers == [(b"X-Sum", b"1")]
+
+
+def test_what_is_for_everybody_cannot_be_named_as_of_one_connection():
+    ours = reader(known(b"", b"Connection: cache-control, location", b"Cache-Control: no-store", b"Location: /a"))
+    assert ours.response.fields[1:] == [(b"Cache-Control", b"no-store"), (b"Location", b"/a")]
+
+
+def test_a_phrase_may_have_any_text():
+    for phrase in (b"Not Found", b"", b"a\tb", b"\xc3\xbc", b"  "):
+        assert reader(answer(b"Content-Length: 0", status=b"404 " + phrase)).response.status == 404
+
+
 # More than was asked for
 
 
@@ -254,6 +278,19 @@ BAD_HEADS = {
     "version 2": b"HTTP/2 200 OK\r\n\r\n",
     "version 2.0": b"HTTP/2.0 200 OK\r\n\r\n",
     "version 1.2": b"HTTP/1.2 200 OK\r\n\r\n",
+    "rtsp": b"RTSP/1.0 200 OK\r\n\r\n",
+    "ice": b"ICE/1.0 200 OK\r\n\r\n",
+    "an empty line first": b"\r\n" + answer(b"Content-Length: 0"),
+    "chunked in HTTP/1.0": answer(b"Transfer-Encoding: chunked", version=b"1.0"),
+    "signed length": answer(b"Content-Length: +3"),
+    "empty length": answer(b"Content-Length:"),
+    "length of 5000 digits": answer(b"Content-Length: " + b"0" * 4999 + b"3"),
+    "NUL in the phrase": answer(status=b"200 a\x00b"),
+    "escape in the phrase": answer(status=b"200 a\x1bb"),
+    "two blanks before the status": b"HTTP/1.1  200 OK\r\n\r\n",
+    "no colon": answer(b"X"),
+    "control character in a value": answer(b"X: a\x01b"),
+    "identity": answer(b"Transfer-Encoding: identity"),
     "status 99": answer(status=b"099 X"),
     "status 0": answer(status=b"000 X"),
     "status of two digits": answer(status=b"20 X"),

@@ -364,6 +364,18 @@ def test_a_placement_keeps_its_plan_while_snapshots_change():
     assert placed(ours).fleet.version == version("another")
 
 
+def test_an_instance_that_left_is_asked_only_if_there_is_no_other():
+    three = version("three", 3)
+    ours = router(snapshot(0, stable=three))
+    one = placed(ours)
+    first, second, third = one.fleet.loads
+    assert one.load is first
+    third.outstanding = 5
+    ours.follow(snapshot(0, stable=attrs.evolve(three, instances=(first.instance, third.instance))))
+    assert ours.place_again(one, [first], 0.0).load is third
+    assert ours.place_again(one, [first, third], 0.0).load is second, "a try beats a certain error"
+
+
 def test_records_outlive_snapshots():
     ours = router(snapshot(0))
     load = placed(ours).load

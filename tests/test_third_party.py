@@ -97,17 +97,21 @@ def test_a_shipped_strategy_keeps_its_name(route):
 
 
 @pytest.mark.parametrize(
-    ("kind", "arguments", "those"),
+    ("said", "arguments", "those"),
     [
-        ("strategy 'heder-demo'", ["--store", "memory-demo:KEYS", "--strategy", "heder-demo"], "header-demo, ip-hash"),
-        ("store 'memry-demo'", ["--store", "memry-demo:KEYS"], "file, memory-demo"),
+        (
+            "--strategy: there is no strategy 'heder-demo'",
+            ["--store", "memory-demo:KEYS", "--strategy", "heder-demo"],
+            "header-demo, ip-hash",
+        ),
+        ("--store: there is no store 'memry-demo'", ["--store", "memry-demo:KEYS"], "file, memory-demo"),
     ],
 )
-def test_an_unknown_name_is_refused_with_its_plugins_among_those_there_are(environment, kind, arguments, those):
+def test_an_unknown_name_is_refused_with_its_plugins_among_those_there_are(environment, said, arguments, those):
     ended = environment.run("twistd", "-n", "rolling-router", "--app", "shop", *arguments, KEYS="{}")
     assert ended.returncode == 1
     (line,) = (line for line in ended.stderr.splitlines() if line.startswith("rolling-router: "))
-    known, _, broken = line.removeprefix(f"rolling-router: there is no {kind}; there are: ").partition("; ")
+    known, _, broken = line.removeprefix(f"rolling-router: {said}; there are: ").partition("; ")
     assert set(those.split(", ")) <= set(known.split(", "))
     assert broken.startswith("twisted.plugins.a_trouble_missing cannot be used (ModuleNotFoundError: ")
 
@@ -115,7 +119,7 @@ def test_an_unknown_name_is_refused_with_its_plugins_among_those_there_are(envir
 def test_what_its_store_refuses_is_told_in_one_line(environment):
     ended = environment.run("twistd", "-n", "rolling-router", "--app", "shop", "--store", "memory-demo:KEYS")
     assert ended.returncode == 1
-    said = "rolling-router: the variable KEYS is not set; it must hold the keys as one JSON object"
+    said = "rolling-router: --store: the variable KEYS is not set; it must hold the keys as one JSON object"
     assert ended.stderr.splitlines()[-1] == said
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from twisted.internet.address import IPv4Address, UNIXAddress
 
 from rolling_router.errors import SettingError
-from rolling_router.proxy.trust import Trust
+from rolling_router.proxy.trust import Peer, Trust
 
 OURS = Trust.parse(["10.0.0.0/8", "192.0.2.1", "2001:db8::/32"])
 
@@ -24,6 +25,31 @@ def test_addresses_in_the_networks_are_trusted(address):
 )
 def test_other_addresses_and_no_addresses_are_not(address):
     assert not OURS.covers(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "plain"),
+    [("::ffff:192.0.2.7", "192.0.2.7"), ("192.0.2.7", "192.0.2.7"), ("::ffff:1", "::ffff:1"), ("", "")],
+)
+def test_a_peer_on_a_dual_stack_socket_has_its_plain_address(address, plain):
+    assert Peer(address, False, False).address == plain
+
+
+@pytest.mark.parametrize(
+    ("texts", "address", "is_trusted"),
+    [
+        (["unix"], UNIXAddress(b"/run/shop.sock"), True),
+        (["unix"], UNIXAddress(None), True),  # what connects has no name of its own
+        ([" unix ", "10.0.0.0/8"], UNIXAddress(None), True),
+        (["10.0.0.0/8"], UNIXAddress(None), False),
+        ([], UNIXAddress(None), False),
+        (["unix"], IPv4Address("TCP", "127.0.0.1", 80), False),
+        (["unix", "10.0.0.0/8"], IPv4Address("TCP", "10.1.2.3", 80), True),
+        (["unix"], None, False),
+    ],
+)
+def test_who_comes_by_a_unix_socket_is_trusted_by_that_word_alone(texts, address, is_trusted):
+    assert Trust.parse(texts).peer(address, False).is_trusted == is_trusted
 
 
 def test_a_zone_does_not_matter():

@@ -10,8 +10,7 @@ from tests.fakes import answer, fields_of, get, post, status_of
 
 ASKS = get(b"/ws", b"Connection: keep-alive, Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Key: x")
 AGREES = (
-    b"HTTP/1.1 101 Switching Protocols\r\n"
-    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: y\r\n\r\n"
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: y\r\n\r\n"
 )
 
 
@@ -41,6 +40,9 @@ def test_bytes_that_come_with_the_heads_pass_too(house):
     client, instance = tunnel(house, b"early", b"bird")
     assert instance.take() == b"early"
     assert client.take().endswith(b"\r\n\r\nbird")
+    client.close()
+    (exchange,) = house.score.over
+    assert (exchange.bytes_in, exchange.bytes_out) == (len(b"early"), len(b"bird"))
 
 
 @pytest.mark.parametrize("who", ["client", "instance"])
@@ -61,9 +63,9 @@ def test_the_end_of_one_side_is_the_end_of_the_other(house, who, how):
     assert exchange.bytes_in + exchange.bytes_out == 5 + 3 + 10
 
 
-def test_a_tunnel_may_be_silent_for_hours(house):
+def test_a_tunnel_may_be_silent_for_nearly_an_hour(house):
     client, instance = tunnel(house)
-    house.wait(3600)
+    house.wait(3590)
     client.send(b"still there")
     assert instance.take() == b"still there"
 
@@ -157,3 +159,53 @@ def test_a_drain_leaves_a_tunnel_to_its_end_and_the_service_may_cut_it(house):
     assert house.gate.abort() == 1
     house.turn()
     assert (client.is_open, instance.is_open, drained.called) == (False, False, True)
+
+
+def test_a_tunnel_in_which_nothing_moves_ends_and_one_that_moves_does_not(make_house):
+    house = make_house(limits=Limits(tunnel_seconds=40, body_seconds=5))
+    client, instance = tunnel(house)
+    for _ in range(6):
+        house.wait(30)
+        instance.send(b"ping")
+        house.wait(30)
+        client.send(b"pong")
+    assert (client.is_open, instance.is_open, house.score.limits) == (True, True, [])
+    house.wait(51)
+    assert (client.is_open, instance.is_open, house.score.limits) == (False, False, ["tunnel-seconds"])
+
+
+def test_a_tunnel_may_be_silent_for_ever(make_house):
+    house = make_house(limits=Limits(tunnel_seconds=0, body_seconds=5))
+    client, _ = tunnel(house)
+    house.wait(4000)
+    assert client.is_open
+
+
+@pytest.mark.parametrize(
+    ("asked", "agreed", "is_agreed"),
+    [
+        (b"websocket", b"WebSocket", True),
+        (b"foo/1, foo/2", b"foo/2", True),
+        (b"foo", b"foo/2", True),
+        (b"websocket", b"foo", False),
+        (b"websocket", b"websocket, foo", False),
+    ],
+)
+def test_only_a_protocol_that_was_asked_for_is_changed_to(house, asked, agreed, is_agreed):
+    client = house.client(get(b"/ws", b"Connection: Upgrade", b"Upgrade: " + asked))
+    house.accept().send(AGREES.replace(b"websocket", agreed))
+    assert status_of(client.take()) == (101 if is_agreed else 502)
+
+
+def test_what_a_client_sent_last_has_its_time_to_reach_the_instance(make_house):
+    house = make_house(limits=Limits(body_seconds=10))
+    client, instance = tunnel(house)
+    house.wait(9)
+    client.send(b"goodbye")
+    instance.make_room(0)
+    client.send(b", and thanks")
+    client.close()
+    house.wait(9)
+    assert instance.is_open
+    instance.make_room(None)
+    assert instance.take().endswith(b"goodbye, and thanks")

@@ -7,9 +7,7 @@ import pytest
 from rolling_router.proxy.limits import Limits
 from tests.fakes import answer, body_of, get, post, status_of
 
-LIMITS = Limits(
-    head_seconds=3, idle_seconds=7, answer_seconds=11, body_seconds=5, pool_seconds=4, linger_seconds=2
-)
+LIMITS = Limits(head_seconds=3, idle_seconds=7, answer_seconds=11, body_seconds=5, pool_seconds=4, linger_seconds=2)
 
 
 @pytest.fixture
@@ -214,3 +212,89 @@ def test_an_instance_that_never_takes_what_is_left_of_a_request_is_let_go(house)
     instance.send(answer(b"hello", b"Connection: close"))
     assert client.take() == answer()
     seconds_until(house, gone(instance))
+
+
+def test_a_client_that_takes_its_refusal_to_the_last_byte_and_no_more_is_let_go(house):
+    refused = b"GET / HTTP/1.1\r\n\r\n"
+    whole = len(house.client(refused).take_all())
+    house.wait(40)
+    house.score.limits.clear()
+    client = house.client()
+    client.make_room(whole)  # a socket without room is closed by nobody but us
+    client.send(refused)
+    assert len(client.take_all()) == whole
+    seconds_until(house, gone(client))
+    assert house.score.limits == ["linger-seconds", "body-seconds"]
+
+
+def test_which_limit_acted_is_counted(house):
+    house.client()
+    house.client(b"GET")
+    house.wait(4)
+    assert house.score.limits == ["head-seconds"] * 2
+    house.wait(3)
+    assert house.score.limits.pop() == "linger-seconds", "of the one that was told so and did not go"
+    house.score.limits.clear()
+    house.exchange(get(), answer())
+    house.wait(5)
+    assert house.score.limits == ["pool-seconds"]
+    house.wait(4)
+    assert house.score.limits == ["pool-seconds", "idle-seconds"]
+    house.score.limits.clear()
+    house.client(post(b"a", length=2))
+    house.accept()
+    house.wait(5.5)
+    assert house.score.limits == ["body-seconds"]
+    house.wait(10)
+    house.score.limits.clear()
+    house.client(get())
+    house.accept()
+    house.wait(12)
+    assert house.score.limits == ["answer-seconds"]
+    house.score.limits.clear()
+    house.exchange(get(), answer()[:-1])
+    house.wait(6)
+    assert "body-seconds" in house.score.limits
+    house.score.limits.clear()
+    house.client(get())
+    house.time_out()
+    assert house.score.limits == ["connect-seconds"]
+
+
+def test_a_kept_connection_that_is_about_to_end_is_not_used_again(make_house):
+    house = make_house(limits=LIMITS)
+    client, instance = house.exchange(get(), answer())
+    instance.take()
+    for _ in range(10):
+        house.reactor.advance(0.5)  # its time is over, and nobody has come to its socket yet
+    assert house.dispatch.idle == 0
+    client.send(get(b"/again"))
+    assert instance.take() == b""
+    assert house.accept().take().startswith(b"GET /again ")
+
+
+def test_an_instance_that_reads_nothing_more_and_falls_silent_in_its_answer_has_its_limit(make_house):
+    house = make_house(limits=LIMITS)
+    client = house.client(post(length=10_000_000))
+    instance = house.accept()
+    instance.make_room(0)
+    client.send(*[b"x" * 60_000] * 4)
+    instance.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nab")
+    house.wait(LIMITS.body_seconds + 1)
+    assert not instance.is_open
+    assert not client.is_open
+    assert house.score.limits == ["body-seconds"]
+    assert house.outstanding() == 0
+
+
+def test_empty_lines_win_no_time(make_house):
+    house = make_house(limits=LIMITS)
+    new, kept = house.client(), house.client(get())
+    house.accept().send(answer())
+    for second in range(6):
+        for client in (new, kept):
+            client.send(b"\r\n")
+        house.wait(1)
+        assert new.is_open == (second + 1 < LIMITS.head_seconds)
+    house.wait(LIMITS.idle_seconds - 6 + 1)
+    assert not kept.is_open

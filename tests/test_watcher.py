@@ -10,7 +10,7 @@ import attrs
 import pytest
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.task import Clock
-from twisted.logger import LogLevel, capturedLogs
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
@@ -19,7 +19,15 @@ from rolling_router.interfaces import IStore, Reading
 from rolling_router.rollout.model import Instance, Snapshot, Version
 from rolling_router.rollout.reader import CHASES
 from rolling_router.rollout.saved import Kept, Saved
-from rolling_router.rollout.watcher import GAP_SECONDS, READ_SECONDS, Source, State, Watcher, retry_seconds
+from rolling_router.rollout.watcher import (
+    GAP_SECONDS,
+    READ_SECONDS,
+    SAVED_SECONDS,
+    Source,
+    State,
+    Watcher,
+    retry_seconds,
+)
 
 OLD, NEW = "apps/app-shop-1-8080/containers", "apps/app-shop-2-8080/containers"
 KEYS = {
@@ -292,6 +300,10 @@ def test_a_first_read_that_fails_ends_the_waiting_too():
     assert fired(world.watcher.first) is None
     assert world.published == []
     assert (world.state.snapshot, world.state.trouble) == (None, "away")
+    assert not world.watcher.known.called
+    world.store.answer = None
+    world.hint()
+    assert fired(world.watcher.known) is None
 
 
 def test_a_read_without_an_answer_is_given_up():
@@ -489,7 +501,9 @@ def test_started_without_the_store_it_serves_what_was_saved(tmp_path):
     world = World(saved=_saved(tmp_path))
     world.clock.advance(560)
     world.store.answer = lambda: fail(StoreLost("away"))
-    world.start()
+    with capturedLogs() as events:
+        world.start()
+    assert "shop: serving what fake:shop held 60 s ago" in [formatEvent(event) for event in events]
     assert world.published == [SNAPSHOT]
     assert world.state == State("fake:shop", SNAPSHOT, Source.SAVED, 500, 560, 560, "away")
     assert world.state.age(600) == 100
@@ -497,6 +511,36 @@ def test_started_without_the_store_it_serves_what_was_saved(tmp_path):
     world.hint()
     assert world.published == [SNAPSHOT], "it was the same"
     assert (world.state.source, world.state.trouble) == (Source.STORE, None)
+
+
+def test_a_store_that_hangs_at_the_start_is_waited_for_two_seconds(tmp_path):
+    World(saved=_saved(tmp_path)).start()
+    world = World(saved=_saved(tmp_path))
+    hanging: Deferred[Reading] = Deferred()
+    world.store.answer = lambda: hanging
+    world.start()
+    world.clock.advance(SAVED_SECONDS - 0.1)
+    assert not world.watcher.first.called
+    world.clock.advance(0.1)
+    assert world.watcher.first.called
+    assert world.watcher.known.called
+    assert world.published == [SNAPSHOT]
+    assert (world.state.source, world.state.trouble) == (Source.SAVED, None)
+    world.store.answer = None
+    world.store.reading(["rolling/shop/"]).addCallback(hanging.callback)
+    assert world.state.source is Source.STORE
+    world.watcher.stopService()
+    assert world.clock.getDelayedCalls() == []
+
+
+def test_a_hanging_store_with_nothing_saved_is_waited_for(tmp_path):
+    world = World(saved=_saved(tmp_path))
+    world.store.answer = Deferred
+    world.start()
+    world.clock.advance(SAVED_SECONDS)
+    assert not world.watcher.first.called
+    world.watcher.stopService()
+    assert world.clock.getDelayedCalls() == []
 
 
 def test_what_was_saved_is_not_looked_at_when_the_store_answers(tmp_path):

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import math
 import re
+import select
 import time
 from collections.abc import Callable
 from functools import lru_cache
@@ -21,7 +23,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
 from rolling_router.errors import SettingError
-from rolling_router.observe.log_file import LogFile
+from rolling_router.observe.log_file import STDOUT, LogFile
 
 FORMS = ("off", "common", "json")
 
@@ -30,6 +32,9 @@ TICK = 1.0
 
 # Bytes of one field that are kept. Longer ones come from attackers, or from applications with a fault.
 _MOST_OF_A_FIELD = 8192
+
+# Bytes of the fields that clients fill, tried one after the other until a line is short enough.
+_SHORTER = (2048, 512, 128, 48)
 
 # What nginx writes, and log tools know, where a client left before it had an answer.
 _CLIENT_LEFT = 499
@@ -100,13 +105,28 @@ class AccessLog:
         self._now = now
         self._address = masked if mask_addresses else whole
         self._keep_query = keep_query
+        # Others write there, too, and a pipe takes no more in one piece.
+        self._most = select.PIPE_BUF if file.path == STDOUT else math.inf
 
     def write(self, entry: Entry) -> None:
         """Log a request that is over just now. Never fails; the line reaches the file within `TICK` seconds."""
         began = self._now() - entry.seconds
         address = self._address(entry.client)
         target, referer = self._url(entry.target), self._url(entry.referer)
-        self.file.append(self._line(entry, began, address, target, referer))
+        line = self._line(entry, began, address, target, referer)
+        if len(line) > self._most:
+            line = self._shortened(entry, began, address, target, referer)
+        self.file.append(line)
+
+    def _shortened(self, entry: Entry, began: float, address: str, target: bytes, referer: bytes) -> bytes:
+        line = b""
+        for most in _SHORTER:
+            names = ("request_id", "method", "protocol", "host", "user_agent")
+            short = attrs.evolve(entry, **{name: getattr(entry, name)[:most] for name in names})
+            line = self._line(short, began, address, target[:most], referer[:most])
+            if len(line) <= self._most:
+                break
+        return line
 
     def _url(self, url: bytes) -> bytes:
         if not self._keep_query:

@@ -104,12 +104,16 @@ class Kind:
 
 class Counts:
     """
-    All that one process counts for one app. Only ever grows, except `clients_open`.
+    All that one process counts for one app. Only ever grows, except `clients_open` and `upstream_idle`.
 
     The attributes are incremented by whoever sees the event.
 
     :ivar clients_accepted: connections that clients have made.    :ivar clients_open: those of them open now.
+    :ivar handshakes: by TLS.    :ivar failed_handshakes: those that came to nothing.
+    :ivar streams_ended: WebSockets and event streams that were ended to drain.
+    :ivar retries_refused: requests that were not sent once more, for want of budget.
     :ivar upstream_opened: connections made to instances.    :ivar upstream_reused: requests sent on one made before.
+    :ivar upstream_idle: connections to instances that are kept for the next request now.
     """
 
     __slots__ = (
@@ -117,10 +121,19 @@ class Counts:
         "_tallies",
         "_versions",
         "app",
+        "attempts_failed",
         "clients_accepted",
         "clients_open",
         "connect_failures",
+        "ejections",
+        "failed_handshakes",
+        "handshakes",
+        "limits",
+        "probes",
         "retries",
+        "retries_refused",
+        "streams_ended",
+        "upstream_idle",
         "upstream_opened",
         "upstream_reused",
     )
@@ -131,7 +144,17 @@ class Counts:
         self.clients_open = 0
         self.upstream_opened = 0
         self.upstream_reused = 0
+        self.upstream_idle = 0
         self.retries: dict[str, int] = {}
+        self.retries_refused = 0
+        self.streams_ended = 0
+        self.handshakes = 0
+        self.failed_handshakes = 0
+        self.probes: dict[str, int] = {}
+        # By role and how; by version, role and how, the one that failed last standing last.
+        self.ejections: dict[tuple[str, str], int] = {}
+        self.attempts_failed: dict[tuple[str, str, str], int] = {}
+        self.limits: dict[str, int] = {}
         # The instance that failed last stands last.
         self.connect_failures: dict[str, int] = {}
         self._tallies: dict[tuple[str | None, str, str, str | None], Tally] = {}
@@ -173,8 +196,25 @@ class Counts:
             tally.buckets[bisect_left(BOUNDS, seconds)] += 1
 
     def retried(self, reason: str) -> None:
-        """Count a request that is sent to an instance once more. `reason` is a word, e.g. ``closed``."""
+        """Count a request that is sent once more. `reason` is why, in a word, e.g. ``connect``."""
         self.retries[reason] = self.retries.get(reason, 0) + 1
+
+    def attempt_failed(self, version: str, role: str, how: str) -> None:
+        """Count an attempt that an instance of this version failed, even if the request was served elsewhere then."""
+        self._attempts((version, role, how), 1)
+
+    def ejected(self, role: str, how: str) -> None:
+        """Count an instance that is left alone for a while for what traffic told of it."""
+        self.ejections[role, how] = self.ejections.get((role, how), 0) + 1
+
+    def probed(self, passed: bool) -> None:
+        """Count a health probe."""
+        result = "passed" if passed else "failed"
+        self.probes[result] = self.probes.get(result, 0) + 1
+
+    def limited(self, limit: str) -> None:
+        """Count that a limit acted. `limit` is its option's name, e.g. ``head-seconds``."""
+        self.limits[limit] = self.limits.get(limit, 0) + 1
 
     def connect_failed(self, instance: str) -> None:
         """Count a connection that could not be made. `instance` is ``host:port``."""
@@ -258,21 +298,43 @@ class Counts:
             (self._tallies.get(key) or self._new_tally(*key)).add(tally)
         for reason, number in counted["retries"].items():
             self.retries[reason] = self.retries.get(reason, 0) + number
+        for limit, number in counted["limits"].items():
+            self.limits[limit] = self.limits.get(limit, 0) + number
         for instance, number in counted["connect_failures"].items():
             self._failed(instance, number)
+        for result, number in counted["probes"].items():
+            self.probes[result] = self.probes.get(result, 0) + number
+        for role, how, number in counted["ejections"]:
+            self.ejections[role, how] = self.ejections.get((role, how), 0) + number
+        for version, role, how, number in counted["attempts_failed"]:
+            self._attempts((version, role, how), number)
+        self.retries_refused += counted["retries_refused"]
+        self.streams_ended += counted["streams_ended"]
+        self.handshakes += counted["handshakes"]
+        self.failed_handshakes += counted["failed_handshakes"]
         self.clients_accepted += counted["clients_accepted"]
         self.clients_open += counted["clients_open"]
         self.upstream_opened += counted["upstream_opened"]
         self.upstream_reused += counted["upstream_reused"]
+        self.upstream_idle += counted["upstream_idle"]
 
     def _events(self) -> dict[str, Any]:
         return {
             "retries": dict(self.retries),
+            "retries_refused": self.retries_refused,
+            "streams_ended": self.streams_ended,
+            "handshakes": self.handshakes,
+            "failed_handshakes": self.failed_handshakes,
+            "probes": dict(self.probes),
+            "ejections": [[*kind, number] for kind, number in self.ejections.items()],
+            "attempts_failed": [[*kind, number] for kind, number in self.attempts_failed.items()],
+            "limits": dict(self.limits),
             "connect_failures": dict(self.connect_failures),
             "clients_accepted": self.clients_accepted,
             "clients_open": self.clients_open,
             "upstream_opened": self.upstream_opened,
             "upstream_reused": self.upstream_reused,
+            "upstream_idle": self.upstream_idle,
         }
 
     def _choices(self, role_of: Callable[[Kind], Any], roles: tuple[str, ...]) -> dict[str, int]:
@@ -303,6 +365,11 @@ class Counts:
         del self._versions[version]
         for key in [key for key in self._tallies if key[0] == version]:
             self._tallies.setdefault((None, *key[1:]), Tally()).add(self._tallies.pop(key))
+
+    def _attempts(self, kind: tuple[str, str, str], number: int) -> None:
+        self.attempts_failed[kind] = self.attempts_failed.pop(kind, 0) + number
+        if len(self.attempts_failed) > MOST_INSTANCES:
+            del self.attempts_failed[next(iter(self.attempts_failed))]
 
     def _failed(self, instance: str, number: int) -> None:
         self.connect_failures[instance] = self.connect_failures.pop(instance, 0) + number

@@ -35,6 +35,9 @@ class Moment:
     :ivar blend: percent, 0..100.    :ivar snapshot_age: seconds since the store was last read well; ``None``: never.
     :ivar is_store_up: whether the last reading of the store succeeded.
     :ivar in_flight: requests by version, role and instance.    :ivar usable: usable instances by version and role.
+    :ivar queued: requests that wait for an instance with room, by version.
+    :ivar leaving: requests in flight on instances that are in play no more, by version and instance.
+    :ivar certificates: when those shown to clients end, in seconds since 1970, by name.
     :ivar log_lines_dropped: lines of the access log that could not be written, since the start.
     """
 
@@ -44,6 +47,9 @@ class Moment:
     in_flight: Mapping[tuple[str, str, str], int] = attrs.field(factory=dict)
     usable: Mapping[tuple[str, str], int] = attrs.field(factory=dict)
     log_lines_dropped: int = 0
+    queued: Mapping[str, int] = attrs.field(factory=dict)
+    leaving: Mapping[tuple[str, str], int] = attrs.field(factory=dict)
+    certificates: Mapping[str, float] = attrs.field(factory=dict)
 
 
 def build() -> dict[str, str]:
@@ -121,19 +127,40 @@ class RouterCollector(Collector):
 
     def _connections(self) -> Iterator[Metric]:
         counts = self._counts
-        retries = _counter("retries", "Requests sent to an instance once more.", ["app", "reason"])
+        retries = _counter("retries", "Requests sent once more, by what had gone wrong before.", ["app", "reason"])
         for reason, number in counts.retries.items():
             retries.add_metric(self._labels(reason), number)
         failures = _counter("connect_failures", "Connections that an instance did not take.", ["app", "instance"])
         for instance, number in counts.connect_failures.items():
             failures.add_metric(self._labels(instance), number)
-        yield from (retries, failures)
+        attempts = _counter(
+            "failed_attempts",
+            "Requests that an instance of a version did not answer as it should, whoever did then.",
+            ["app", "version", "role", "reason"],
+        )
+        for attempt, number in counts.attempts_failed.items():
+            attempts.add_metric(self._labels(*attempt), number)
+        ejections = _counter("ejections", "Instances left alone for a while.", ["app", "role", "reason"])
+        for ejection, number in counts.ejections.items():
+            ejections.add_metric(self._labels(*ejection), number)
+        probes = _counter("probes", "Health probes.", ["app", "result"])
+        for result, number in counts.probes.items():
+            probes.add_metric(self._labels(result), number)
+        limits = _counter("limits", "How often a limit acted.", ["app", "limit"])
+        for limit, number in counts.limits.items():
+            limits.add_metric(self._labels(limit), number)
+        yield from (retries, failures, attempts, ejections, probes, limits)
+        yield self._count("tls_handshakes", "TLS handshakes of clients.", counts.handshakes)
+        yield self._count("tls_handshakes_failed", "Those that came to nothing.", counts.failed_handshakes)
+        yield self._count("streams_ended", "WebSockets and event streams ended to drain.", counts.streams_ended)
+        yield self._count("retries_refused", "Requests not sent once more for want of budget.", counts.retries_refused)
         yield self._count("client_connections_accepted", "Connections that clients made.", counts.clients_accepted)
         yield self._gauge("client_connections", "Clients' connections open now.", counts.clients_open)
         yield self._count("upstream_connections_opened", "Connections made to instances.", counts.upstream_opened)
         yield self._count(
             "upstream_connections_reused", "Requests sent on a connection made before.", counts.upstream_reused
         )
+        yield self._gauge("upstream_idle_connections", "Kept for the next request.", counts.upstream_idle)
 
     def _state(self, now: Moment) -> Iterator[Metric]:
         in_flight = _gauge("in_flight_requests", "Requests under way.", ["app", "version", "role", "instance"])
@@ -142,7 +169,16 @@ class RouterCollector(Collector):
         usable = _gauge("usable_instances", "Instances that can serve.", ["app", "version", "role"])
         for standing, number in now.usable.items():
             usable.add_metric(self._labels(*standing), number)
-        yield from (in_flight, usable)
+        leaving = _gauge("leaving_requests", "Under way on instances that left.", ["app", "version", "instance"])
+        for left, number in now.leaving.items():
+            leaving.add_metric(self._labels(*left), number)
+        queued = _gauge("queued_requests", "Waiting for an instance with room.", ["app", "version"])
+        for version, number in now.queued.items():
+            queued.add_metric(self._labels(version), number)
+        expiry = _gauge("certificate_expiry_timestamp_seconds", "When a certificate ends.", ["app", "name"])
+        for name, end in now.certificates.items():
+            expiry.add_metric(self._labels(name), end)
+        yield from (in_flight, usable, leaving, queued, expiry)
         yield self._gauge("blend_ratio", "The share that the candidate is to get, 0..1.", now.blend / 100)
         yield self._gauge("store_up", "Whether the store could be read at the last try.", int(now.is_store_up))
         if now.snapshot_age is not None:

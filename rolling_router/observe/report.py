@@ -9,7 +9,7 @@ import rolling_router
 from rolling_router.observe.figures import Figures
 from rolling_router.observe.metrics import Moment, RouterCollector, build, expose
 from rolling_router.rollout.model import Role, Snapshot, Version
-from rolling_router.rollout.state import State
+from rolling_router.rollout.state import Source, State
 
 
 class Report:
@@ -18,12 +18,10 @@ class Report:
     :param now: wall-clock seconds.
     """
 
-    def __init__(
-        self, state: Callable[[], State], snapshot: Callable[[], Snapshot], now: Callable[[], float]
-    ) -> None:
+    def __init__(self, state: Callable[[], State], snapshot: Callable[[], Snapshot], now: Callable[[], float]) -> None:
         self._state = state
         self._snapshot = snapshot
-        self._now = now
+        self.now = now
         self._build = build()
 
     def unready(self, figures: Figures) -> str | None:
@@ -47,7 +45,7 @@ class Report:
             "store": {
                 "description": state.store,
                 "source": state.source.value if state.source else None,
-                "age_seconds": state.age(self._now()),
+                "age_seconds": state.age(self.now()),
                 "changed_at": state.changed_at,
                 "revision": state.revision,
                 "trouble": state.trouble,
@@ -56,10 +54,32 @@ class Report:
                 **versions,
                 "blend": snapshot.blend,
                 "stickiness": snapshot.stickiness,
+                "revision": figures.revision,
                 "problems": [{"key": one.key, "value": one.value, "text": one.text} for one in snapshot.problems],
             },
+            "leaving": [
+                {"version": one.version, "instance": one.instance, "in_flight": one.in_flight}
+                for one in figures.leaving
+            ],
+            "health": {"problems": self._ailments(figures)},
             "counts": figures.counts.totals(),
         }
+
+    def _ailments(self, figures: Figures) -> list[dict[str, str]]:
+        """The instances in play that get nothing for now, the candidate's first: they are news."""
+        return [
+            {
+                "role": role.word,
+                "version": version.id,
+                "instance": name,
+                "state": figures.ejected[name].state,
+                "text": figures.ejected[name].text,
+            }
+            for role in (Role.CANDIDATE, Role.STABLE)
+            if (version := self._snapshot().version(role)) is not None
+            for name in map(str, version.instances)
+            if name in figures.ejected
+        ]
 
     def metrics(self, figures: Figures) -> bytes:
         """The text that Prometheus scrapes."""
@@ -77,11 +97,14 @@ class Report:
                 in_flight[version.id, role.word, name] = figures.in_flight.get(name, 0)
         return Moment(
             blend=self._snapshot().blend,
-            snapshot_age=state.age(self._now()),
-            is_store_up=state.read_at is not None and state.trouble is None,
+            snapshot_age=state.age(self.now()),
+            is_store_up=state.source is Source.STORE and state.trouble is None,
             in_flight=in_flight,
             usable=usable,
+            leaving={(one.version, one.instance): one.in_flight for one in figures.leaving},
+            queued=figures.queued,
             log_lines_dropped=figures.lines_dropped,
+            certificates=figures.certificates,
         )
 
     def _versions(self) -> Mapping[Role, Version | None]:

@@ -7,7 +7,9 @@ from typing import Any
 
 from rolling_router.observe.access_log import AccessLog, Entry
 from rolling_router.observe.counts import Counts
+from rolling_router.rollout.model import Role
 from rolling_router.routing.fleet import Load
+from rolling_router.routing.place import Placement
 
 NOBODY = ("", "none")
 """Version and role of what the router answered by itself."""
@@ -48,13 +50,26 @@ class Score:
             seconds,
             exchange.is_cut,
         )
-        if exchange.retries:
-            self._counts.retried(reason)
         if self._log is not None:
             self._log.write(_entry(exchange, version, role, reason, asked, seconds))
 
+    def limited(self, limit: str) -> None:
+        self._counts.limited(limit)
+
     def unreachable(self, load: Load) -> None:
         self._counts.connect_failed(str(load.instance))
+
+    def failed(self, placement: Placement, how: Any) -> None:
+        self._counts.attempt_failed(placement.fleet.version.id, placement.role.word, how.value)
+
+    def retried(self, why: str) -> None:
+        self._counts.retried(why)
+
+    def ejected(self, role: Role, how: Any) -> None:
+        self._counts.ejected(role.word, how.value)
+
+    def probed(self, passed: bool) -> None:
+        self._counts.probed(passed)
 
 
 def _entry(exchange: Any, version: str, role: str, reason: str, asked: str | None, seconds: float) -> Entry:
@@ -65,7 +80,7 @@ def _entry(exchange: Any, version: str, role: str, reason: str, asked: str | Non
         client=request.address,
         method=request.method,
         target=request.target,
-        protocol=b"HTTP/1.%d" % request.minor,
+        protocol=request.protocol or b"HTTP/1.%d" % request.minor,
         host=request.host,
         status=exchange.status,
         bytes_in=exchange.bytes_in,

@@ -1,10 +1,11 @@
-"""proxy.answers: what the router says in its own name. Short, plain, and of use to whoever reads it. Pure."""
+"""proxy.answers: heads as clients get them, and what the router says in its own name: short and plain. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 
-from rolling_router.proxy.headers import Field
+from rolling_router.proxy.headers import Field, written
 
 RETRY_AFTER_SECONDS = 5
 
@@ -29,9 +30,25 @@ def own_answer(status: int, text: str, request_id: bytes) -> tuple[list[Field], 
         fields.append((b"X-Request-ID", request_id))
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         fields.append((b"Retry-After", b"%d" % RETRY_AFTER_SECONDS))
-    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+    if status in (HTTPStatus.OK, HTTPStatus.METHOD_NOT_ALLOWED):  # the former to OPTIONS, in place of an instance
         fields.append((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
     return fields, encoded
+
+
+def head_of(status: int, reason: bytes, fields: Sequence[Field]) -> bytes:
+    """A whole head, the empty line included."""
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, written(fields))
+
+
+def persistence(minor: int, closes: bool) -> Sequence[Field]:
+    """
+    What tells a client whether its connection stays (RFC 9112 section 9.3).
+
+    :param minor: of its HTTP version.    :param closes: whether the connection ends with this answer.
+    """
+    if closes:
+        return ((b"Connection", b"close"),)
+    return () if minor else ((b"Connection", b"keep-alive"),)
 
 
 def phrase(status: int) -> bytes:

@@ -18,7 +18,7 @@ NEVER = float("inf")
 _log = Logger()
 
 
-class Waiting(Protocol):
+class Timed(Protocol):
     """What has a deadline. `expire` must move the deadline or end the connection; it is called until it does."""
 
     deadline: float
@@ -34,7 +34,7 @@ class Deadlines(Service):
     def __init__(self, reactor: Any) -> None:
         self._loop = LoopingCall(self._tick)
         self._loop.clock = self._reactor = reactor
-        self._members: set[Waiting] = set()
+        self._members: set[Timed] = set()
         self.now: float = reactor.seconds()
         # Bound once: every connection comes and goes through these two.
         self.add = self._members.add
@@ -52,7 +52,7 @@ class Deadlines(Service):
     def _tick(self) -> None:
         self.now = now = self._reactor.seconds()
         for member in [one for one in self._members if one.deadline <= now]:
-            if member.deadline > now:
+            if member.deadline > now or member not in self._members:
                 continue  # it belongs to one that has just expired, and was moved or ended with it
             try:
                 member.expire()

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from rolling_router.proxy.headers import Field
 from rolling_router.proxy.request import Request
 from rolling_router.proxy.response import Response
+from rolling_router.proxy.side import Side
 from rolling_router.proxy.tunnel import Tunnel
 from rolling_router.routing.fleet import Load
 from rolling_router.routing.place import Placement, Reason
@@ -23,6 +24,7 @@ class Verdict(enum.Enum):
     """What is to be done about an instance that fell silent."""
 
     AGAIN = enum.auto()  # nothing is lost: send the request once more, over a new connection
+    ELSEWHERE = enum.auto()  # it may have been done, and can be done twice: send it once more, to another instance
     ANSWER = enum.auto()  # the client has seen nothing yet: tell it
     CUT = enum.auto()  # it has a status line already: cutting the connection is the only honest signal left
 
@@ -36,8 +38,8 @@ class ClientSide(Protocol):
     def answered(self, exchange: Exchange, head: Response | None, pieces: Sequence[bytes], is_over: bool) -> None:
         """The answer goes on: its head the first time, body bytes, and whether that was all."""
 
-    def switched(self, exchange: Exchange, head: Response, instance: Any, rest: bytes) -> Tunnel:
-        """The instance changed to another protocol (101): `instance` is its transport, `rest` its first bytes in it."""
+    def switched(self, exchange: Exchange, head: Response, instance: Side, rest: bytes) -> Tunnel:
+        """The instance changed to another protocol (101). `rest`: its first bytes in it."""
 
     def refused(self, exchange: Exchange, status: int, text: str) -> None:
         """There will be no answer from an instance: tell the client this instead."""
@@ -55,13 +57,17 @@ class ClientSide(Protocol):
 class InstanceSide(Protocol):
     """The connection on which the request went out."""
 
-    def send_body(self, pieces: Sequence[bytes]) -> None: ...
+    def send_body(self, pieces: Sequence[bytes]) -> None:
+        """More of the request's body."""
 
-    def send_end(self) -> None: ...
+    def send_end(self) -> None:
+        """That was all of it."""
 
-    def pause_answer(self) -> None: ...
+    def pause_answer(self) -> None:
+        """The client takes no more of the answer for now."""
 
-    def resume_answer(self) -> None: ...
+    def resume_answer(self) -> None:
+        """It takes more again."""
 
     def abandon(self) -> None:
         """Nobody wants the answer any more."""
@@ -69,7 +75,9 @@ class InstanceSide(Protocol):
 
 class Exchange:
     """
-    :ivar placement: where it was last sent.    :ivar tried: instances that could not be reached for it.
+    :ivar placement: where it was last sent.    :ivar tried: instances that it is not to be sent to any more.
+    :ivar was_sent_here: the instance of `placement` may have had it, and is being connected to once more.
+    :ivar was_sent_again: it was sent to a second instance after the first had it. There is no third.
     :ivar response: the answer's head, once the client was given it.    :ivar status: what the client got; 0 is nothing.
     :ivar started: when the request's head had come, in seconds of `time.perf_counter`; likewise `answered_at`.
     :ivar bytes_in: of the request's body.    :ivar bytes_out: of the answer's body.
@@ -81,7 +89,6 @@ class Exchange:
     answered_at = 0.0
     placement: Placement | None = None
     reason: Reason | None = None
-    instance: InstanceSide | None = None
     tried: tuple[Load, ...] = ()
     retries = 0
     response: Response | None = None
@@ -91,8 +98,9 @@ class Exchange:
     bytes_out = 0
     pending: Sequence[bytes] = ()
     sent_body = False
+    was_sent_here = False
+    was_sent_again = False
     is_full = False
-    is_request_over = False
     is_cut = False
     is_over = False
 
@@ -100,6 +108,8 @@ class Exchange:
         self.request = request
         self.client = client
         self.started = started
+        self.is_request_over = request.is_complete
+        self.instance: InstanceSide | None = None
 
     def body_came(self, pieces: list[bytes]) -> None:
         """More of the request's body: on to the instance, or kept until there is one."""
@@ -112,9 +122,35 @@ class Exchange:
             self.pending = [*self.pending, *pieces]
 
     def body_ended(self) -> None:
+        """That was all of it."""
         self.is_request_over = True
         if self.instance is not None:
             self.instance.send_end()
+
+    def stream_on(self) -> Load | None:
+        """The instance of an event stream, which goes on until somebody ends it; ``None`` if the answer is none."""
+        if self.placement is None or self.response is None or not self.response.is_event_stream:
+            return None
+        return self.placement.load
+
+    def end_stream(self) -> None:
+        """
+        End what `stream_on` told of as if the instance had.
+
+        A reader of events drops the one that is not complete; see "event stream interpretation" in HTML.
+        """
+        self.let_go()
+        self.client.answered(self, None, (), True)
+
+    def client_lost(self) -> None:
+        """The client left before it had the whole answer."""
+        self.is_cut = True
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Have nothing more to do with the instance, if there is one."""
+        if self.instance is not None:
+            self.instance.abandon()
 
     @property
     def must_wait(self) -> bool:
@@ -129,8 +165,22 @@ class Exchange:
         """
         if self.response is not None:
             return Verdict.CUT
-        # RFC 9112 section 9.3.1 and RFC 9110 section 9.2.2: only a kept connection may have been closed just as we
-        # wrote, and only what can be done twice may be sent twice; a body that was sent is no longer here.
-        if is_reused and not has_answered and self.request.is_repeatable and not self.sent_body:
+        # RFC 9112 section 9.3.1: only a kept connection may have been closed just as we wrote.
+        if is_reused and not has_answered and self._can_be_done_twice:
             return Verdict.AGAIN
-        return Verdict.ANSWER
+        return Verdict.ELSEWHERE if self.may_go_elsewhere else Verdict.ANSWER
+
+    @property
+    def may_go_elsewhere(self) -> bool:
+        """Whether an instance may get it after another one had it. Never a POST."""
+        return self.response is None and not self.was_sent_again and self._can_be_done_twice
+
+    @property
+    def _can_be_done_twice(self) -> bool:
+        """
+        RFC 9110 section 9.2.2; a body that was sent is no longer here.
+
+        A request to change the protocol is none that can be done twice, whatever its method says.
+        """
+        request = self.request
+        return request.is_repeatable and not self.sent_body and request.upgrade is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
 
 Field = tuple[bytes, bytes]
 
@@ -25,6 +26,9 @@ class Kind(enum.Enum):
     REQUEST_ID = enum.auto()
     CACHE_CONTROL = enum.auto()
     EXPIRES = enum.auto()
+    DATE = enum.auto()
+    MAX_FORWARDS = enum.auto()
+    VIA = enum.auto()
 
 
 _KINDS = {
@@ -40,6 +44,9 @@ _KINDS = {
     b"x-request-id": Kind.REQUEST_ID,
     b"cache-control": Kind.CACHE_CONTROL,
     b"expires": Kind.EXPIRES,
+    b"date": Kind.DATE,
+    b"max-forwards": Kind.MAX_FORWARDS,
+    b"via": Kind.VIA,
     # RFC 9110 section 7.6.1: to be removed whether or not Connection names them.
     b"keep-alive": Kind.DROPPED,
     b"proxy-connection": Kind.DROPPED,
@@ -54,6 +61,8 @@ _KINDS = {
 }
 
 _MOST_SPELLINGS = 4096  # bounded: clients choose the names
+
+_NO_LETTER_NOR_DIGIT = re.compile(rb"[^a-z0-9]")
 
 
 class _Kinds(dict[bytes, Kind]):
@@ -73,14 +82,26 @@ def _classify(lower: bytes) -> Kind:
     kind = _KINDS.get(lower)
     if kind is not None:
         return kind
-    # Applications behind CGI or WSGI cannot tell X_Forwarded_For from X-Forwarded-For, so look-alikes go.
-    dashed = lower.replace(b"_", b"-")
+    # Applications behind CGI or WSGI cannot tell X_Forwarded_For from X-Forwarded-For, so look-alikes go. Most of those
+    # take the underscore alone for a hyphen, some every character that is neither letter nor digit.
+    dashed = _NO_LETTER_NOR_DIGIT.sub(b"-", lower)
     if dashed.startswith(b"x-forwarded-") or (dashed != lower and dashed in _LOOK_ALIKES):
         return Kind.FORWARDED if dashed == lower else Kind.DROPPED
     return Kind.PLAIN
 
 
 _LOOK_ALIKES = {b"x-real-ip", b"x-request-id", b"content-length", b"transfer-encoding"}
+
+MOST_LENGTH_DIGITS = 20
+"""Enough for 64 bits; parsers differ over longer ones, even where all but the last are noughts."""
+
+# RFC 9110 section 6.5.1: what frames, routes, changes, authenticates or describes a message comes too late in trailers.
+# Nor is anything that is special to us passed on there.
+NOT_IN_TRAILERS = frozenset(
+    b"authorization authentication-info content-disposition content-encoding content-language content-location "
+    b"content-range content-type if-match if-modified-since if-none-match if-range if-unmodified-since location "
+    b"max-forwards origin range retry-after set-cookie trailer vary via warning www-authenticate".split()
+)
 
 
 # What nearly every Connection field says; told apart by one look.
@@ -96,7 +117,7 @@ def not_removable(name: bytes) -> bool:
     """Whether ``Connection`` must not name this field: removing it would change what the instance believes."""
     kind = KINDS[name]
     if kind is Kind.PLAIN:
-        return name.lower() in (b"authorization", b"trailer")
+        return name.lower() in _NOT_REMOVABLE
     return kind in (
         Kind.HOST,
         Kind.COOKIE,
@@ -106,12 +127,26 @@ def not_removable(name: bytes) -> bool:
         Kind.REQUEST_ID,
         Kind.EXPECT,
         Kind.CACHE_CONTROL,
+        Kind.MAX_FORWARDS,
+        Kind.VIA,
     )
+
+
+_NOT_REMOVABLE = (b"authorization", b"content-encoding", b"content-type", b"origin", b"trailer")
 
 
 def without_named(fields: Iterable[Field], names: Collection[bytes]) -> list[Field]:
     """The fields that ``Connection`` does not name. `names` are lower case."""
     return [field for field in fields if field[0].lower() not in names]
+
+
+def written(fields: Iterable[Field]) -> bytes:
+    """These fields as lines."""
+    return b"".join([b"%b: %b\r\n" % field for field in fields])
+
+
+# What is told with an answer, time and again: pins, mostly.
+written_again = lru_cache(maxsize=256)(written)
 
 
 def cookie_values(raw: Sequence[bytes], name: bytes) -> list[bytes]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.error import ConnectingCancelledError, TimeoutError
 from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
 
+from rolling_router.endpoints import Named
 from rolling_router.proxy.deadlines import Deadlines
+from rolling_router.proxy.instance_tls import InstanceTls, SecuredEndpoint
 from rolling_router.proxy.limits import Limits
 from rolling_router.proxy.upstream import Upstream
 from rolling_router.rollout.model import Instance
@@ -26,15 +30,25 @@ class Pool:
     :ivar load: the instance's running record.    :ivar host: ``host:port`` as a header's value.
     """
 
-    def __init__(self, reactor: Any, load: Load, dispatch: Dispatch, limits: Limits, deadlines: Deadlines) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        load: Load,
+        dispatch: Dispatch,
+        limits: Limits,
+        deadlines: Deadlines,
+        tls: InstanceTls | None = None,
+    ) -> None:
+        """:param tls: for an instance that wants it."""
         self.load = load
-        self.host = str(load.instance).encode("ascii")
+        self.host = load.instance.address.encode("ascii")
         self._reactor = reactor
         self._limits = limits
         self._idle: list[Upstream] = []
         self._connecting: set[Deferred[Upstream]] = set()
         self._is_closed = False
-        self._endpoint = _endpoint(reactor, load.instance, limits.connect_seconds)
+        self._dispatch = dispatch
+        self._endpoint = _endpoint(reactor, load.instance, limits.connect_seconds, tls)
         self._factory = Factory.forProtocol(lambda: Upstream(self, dispatch, limits, deadlines))
         self._factory.noisy = False
 
@@ -50,7 +64,7 @@ class Pool:
         """
         while self._idle:
             upstream = self._idle.pop()
-            if not must_be_open or upstream.is_quiet:
+            if not (must_be_open or upstream.is_doubtful) or upstream.is_quiet:
                 return upstream
             upstream.close()
         return None
@@ -58,9 +72,9 @@ class Pool:
     def connect(self) -> Deferred[Upstream]:
         """A new connection. Fails with what the endpoint fails with; ends within the limit for connecting."""
         connecting: Deferred[Upstream] = self._endpoint.connect(self._factory)
-        if isinstance(self._endpoint, HostnameEndpoint):
-            # Its own limit begins when the name is known, and a name server may never answer.
-            connecting.addTimeout(self._limits.connect_seconds, self._reactor)
+        if isinstance(self._endpoint, (HostnameEndpoint, SecuredEndpoint)):
+            # Its own limit begins when the name is known, and a name server may never answer; a handshake has none.
+            connecting.addTimeout(self._limits.connect_seconds, self._reactor, _timed_out)
         self._connecting.add(connecting)
 
         def done(result: Any) -> Any:
@@ -70,7 +84,10 @@ class Pool:
         return connecting.addBoth(done)
 
     def give_back(self, upstream: Upstream) -> None:
-        if self._is_closed or len(self._idle) >= self._limits.pool_idle:
+        if self._is_closed:
+            upstream.close()
+        elif len(self._idle) >= self._limits.pool_idle:
+            self._dispatch.limited("pool-idle")
             upstream.close()
         else:
             self._idle.append(upstream)
@@ -93,9 +110,19 @@ class Pool:
             connecting.cancel()
 
 
-def _endpoint(reactor: Any, instance: Instance, seconds: float) -> Any:
+def _endpoint(reactor: Any, instance: Instance, seconds: float, tls: InstanceTls | None) -> Any:
+    endpoint: Any
     if isIPAddress(instance.host):
-        return TCP4ClientEndpoint(reactor, instance.host, instance.port, seconds)
-    if isIPv6Address(instance.host):
-        return TCP6ClientEndpoint(reactor, instance.host, instance.port, seconds)
-    return HostnameEndpoint(reactor, instance.host, instance.port, seconds)
+        endpoint = TCP4ClientEndpoint(reactor, instance.host, instance.port, seconds)
+    elif isIPv6Address(instance.host):
+        endpoint = TCP6ClientEndpoint(reactor, instance.host, instance.port, seconds)
+    else:
+        endpoint = Named(reactor, instance.host, instance.port, seconds)
+    return SecuredEndpoint(endpoint, tls or InstanceTls(), instance.host) if instance.is_secure else endpoint
+
+
+def _timed_out(result: Any, seconds: float) -> Any:
+    """What was cancelled for want of time, said as that."""
+    if isinstance(result, Failure) and result.check(CancelledError, ConnectingCancelledError):
+        return Failure(TimeoutError())
+    return result

@@ -2,48 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections import deque
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
 
-from rolling_router.proxy.headers import (
-    KINDS,
-    Kind,
-    not_removable,
-    tokens,
-    without_cookies,
-    without_named,
-)
+from rolling_router.proxy.headers import KINDS, NOT_IN_TRAILERS, Kind, without_cookies
+from rolling_router.proxy.heads import KEPT, Heads
 from rolling_router.proxy.limits import Limits
-from rolling_router.proxy.request import Body, Request, new_request_id
+from rolling_router.proxy.methods import REFUSED, read_unknown, refusal_of
+from rolling_router.proxy.refusal import Refusal, body_too_long, head_too_long, target_too_long, why
+from rolling_router.proxy.request import Body, Request
 from rolling_router.proxy.trust import Peer, Trust
 
-_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?\Z")
-_ABSOLUTE = re.compile(rb"https?://([^/?#]+)([/?].*)?\Z", re.IGNORECASE | re.DOTALL)
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}\Z")
-# llhttp also parses RTSP and ICE, and does not tell which it was.
-_NOT_HTTP = {b"SOURCE", b"DESCRIBE", b"ANNOUNCE", b"SETUP", b"PLAY", b"PAUSE", b"TEARDOWN", b"GET_PARAMETER"} | {
-    b"SET_PARAMETER",
-    b"REDIRECT",
-    b"RECORD",
-    b"FLUSH",
-    b"PRI",
-}
+_MOST_BLANK_BYTES = 16
 
+_CHUNK_FRAMING = 16
+"""How many bytes of a chunked body's framing come to one of its content, at most; 64 KiB are free."""
+_CHUNK_FRAMING_FREE = 65536
 
-# Special to us, and passed on in its place all the same.
-_KEPT = (Kind.HOST, Kind.COOKIE, Kind.CONTENT_LENGTH, Kind.TRANSFER_ENCODING, Kind.CACHE_CONTROL, Kind.EXPIRES)
-_READ_BEFORE = (*_KEPT, Kind.CONNECTION, Kind.DROPPED)
-
-
-class Refusal(Exception):
-    """A request that is not passed on. `status` and the text are what the client gets."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-        self.text = text
+_BREAKS = (HttpParserUpgrade, HttpParserError, Refusal)
 
 
 class RequestReader:
@@ -51,121 +28,250 @@ class RequestReader:
     Reads one client connection.
 
     :ivar waiting: requests whose head has come, oldest first; the newest may still be receiving its body.
+    :ivar is_inside_head: whether part of a head has come.
     :ivar refusal: set once nothing more can be read; to be told after the requests that wait.
     :ivar surplus: what followed a request that asks for another protocol; see `go_on`.
     """
 
     __slots__ = (
+        "_begun",
+        "_blank",
         "_fields",
-        "_forwarded",
-        "_host",
-        "_in_head",
+        "_heads",
+        "_in_chunks",
         "_interrupted",
+        "_is_fresh",
+        "_left",
         "_limits",
-        "_may_be_long",
-        "_names",
+        "_method",
+        "_method_is_odd",
         "_over",
         "_parser",
+        "_piece",
         "_private_cookies",
+        "_raw",
         "_request",
+        "_requests_left",
         "_seen",
         "_special",
         "_target",
-        "_trust",
+        "is_inside_head",
         "peer",
         "refusal",
         "surplus",
         "waiting",
     )
 
-    def __init__(self, peer: Peer, trust: Trust, limits: Limits, private_cookies: frozenset[bytes]) -> None:
+    def __init__(
+        self, peer: Peer, trust: Trust, limits: Limits, private_cookies: frozenset[bytes], via: bytes = b""
+    ) -> None:
+        """:param via: the name that this router goes by in ``Via``; none is added where it is empty."""
         self.peer = peer
-        self._trust = trust
         self._limits = limits
+        self._heads = Heads(peer, trust, limits, via)
         self._private_cookies = private_cookies
         self._parser = HttpRequestParser(self)
         self._request: Request | None = None
-        self._in_head = False
+        self.is_inside_head = False
         self._interrupted: Request | None = None
         self._seen = 0  # bytes since the last head's end or piece of a body
+        self._left = 0  # of a body of known length
+        self._in_chunks = False
+        self._raw = 0  # bytes of a chunked body, framing included
         self._over = False
+        self._piece = b""  # that is being read, if it is of a head
+        self._begun = b""  # what came of a head before it; its first line for sure
+        self._blank = b""  # empty lines before a request
+        self._method = b""  # one that llhttp does not know
+        self._method_is_odd = False
+        self._is_fresh = True  # the next byte is a request's first, or comes before it
+        self._requests_left = limits.requests_per_connection or -1
         self._target = b""
         self._fields: list[tuple[bytes, bytes]] = []
         self._special: list[tuple[Kind, bytes, bytes]] = []
-        self._may_be_long = False
-        self._host: bytes | None = None
-        self._forwarded = b""
         self.waiting: deque[Request] = deque()
         self.refusal: Refusal | None = None
         self.surplus: bytes | None = None
 
-    @property
-    def is_inside_head(self) -> bool:
-        """Whether part of a head has come."""
-        return self._in_head
-
     def feed(self, data: bytes) -> None:
-        """Read on. What comes of it is in `waiting`, in the requests there, and in `refusal`."""
+        """
+        Read on. What comes of it is in `waiting`, in the requests there, and in `refusal`.
+
+        Heads and chunked bodies end with an empty line, and nowhere else. Cut there, no piece that llhttp is given goes
+        beyond the end of a message, so that it is known where each of them begins.
+        """
+        end = data.find(b"\r\n\r\n") + 4
+        if self._is_fresh and 3 < end == len(data) and data[0] > 13:  # a head and nothing else: nearly always
+            self._piece = data
+            self._seen = end
+            wrong: Exception | None = None
+            try:
+                self._parser.feed_data(data)
+            except _BREAKS as caught:
+                wrong = caught
+            if wrong is not None:
+                self._broke_off(data, wrong)
+            return
+        single = 4  # at the start the empty line may have begun with the bytes before
+        while data:
+            if self._left:
+                data = self._count(data)
+            elif data[0] < 14 and single:
+                self._feed(data[:1])
+                data = data[1:]
+                single -= 1
+            else:
+                end = data.find(b"\r\n\r\n") + 4
+                if not 3 < end < len(data):
+                    self._feed(data)
+                    return
+                self._feed(data[:end])
+                data = data[end:]
+                single = 0
+
+    def _feed(self, piece: bytes) -> None:
+        """Read a piece that goes beyond no message's end; a body of known length is not among it."""
         if self.surplus is not None:
-            self.surplus += data
+            self.surplus += piece
             return
         if self._over or self.refusal is not None:
             return
-        self._seen += len(data)
+        if self._in_chunks:
+            self._raw += len(piece)
+        else:
+            if (piece[0] < 14 and not self.is_inside_head) or self._blank:
+                piece = self._without_blank_lines(piece)
+                if not piece:
+                    return
+            self._piece = piece
+        self._seen += len(piece)
+        wrong: Exception | None = None
         try:
-            self._parser.feed_data(data)
-        except HttpParserUpgrade as upgrade:
-            self._upgraded(data[upgrade.args[0] :])
-        except HttpParserError as wrong:
-            # Bytes behind a request with "Connection: close" are an error to llhttp; nobody will look at them.
-            if not self._over:
-                self.refusal = _why(wrong)
-        if (self._in_head or self._seen) and self.refusal is None:
-            self._check_unfinished()
+            if self._method_is_odd:
+                self._read_odd_method(piece)
+            else:
+                self._parser.feed_data(piece)
+        except _BREAKS as caught:
+            wrong = caught
+        if wrong is not None:
+            self._broke_off(piece, wrong)
+        if self.is_inside_head or self._seen or self._in_chunks:
+            self._check_unfinished(piece)
+
+    def _count(self, data: bytes) -> bytes:
+        """More of a body of known length. Gives what is behind it."""
+        request = self._request
+        assert request is not None
+        if self.refusal is not None:
+            return b""
+        left = self._left - len(data)
+        if left > 0:
+            self._left = left
+            request.pieces.append(data)
+            return b""
+        request.pieces.append(data[: self._left] if left else data)
+        rest = data[self._left :]
+        self._left = 0
+        self._parser = HttpRequestParser(self)  # the one before still waits for the body
+        self.on_message_complete()
+        return rest
+
+    def _without_blank_lines(self, piece: bytes) -> bytes:
+        """Between two requests: RFC 9112 section 2.2 wants empty lines left out. Nothing but whole ones, and a few."""
+        blank = self._blank + piece
+        rest = blank.lstrip(b"\r\n")
+        self._blank = blank[: len(blank) - len(rest)]
+        self._is_fresh = False
+        lines, half = divmod(len(self._blank), 2)
+        whole = b"\r\n" * lines + b"\r" * half
+        if self._blank != whole or (half and rest):
+            self.refusal = Refusal(400, "The request is not well-formed HTTP: a CR or LF stands alone before it.")
+        elif len(self._blank) > _MOST_BLANK_BYTES:
+            self.refusal = Refusal(400, "The request is not well-formed HTTP: too many empty lines come before it.")
+        elif rest:
+            self._blank = b""
+            return rest
+        return b""
 
     def go_on(self) -> None:
         """The other protocol was declined: what followed the request is HTTP after all."""
         surplus, self.surplus = self.surplus, None
         self._parser = HttpRequestParser(self)
+        self._is_fresh = True
         if surplus:
             self.feed(surplus)
 
-    def _upgraded(self, rest: bytes) -> None:
+    def _upgraded(self) -> None:
         request = self._request
         assert request is not None
         if request.upgrade is not None:
-            self.surplus = rest
+            self.surplus = b""
             return
         # An Upgrade that we do not pass on: stay with HTTP.
         self._parser = HttpRequestParser(self)
-        if request.body is not Body.NONE:
+        if request.body is Body.KNOWN:
+            request.is_complete = self._over = False
+            self._left = request.length
+        elif request.body is Body.NONE:
+            self._is_fresh = not self._over
+        else:
             # httptools takes the body for the other protocol's first bytes: lead a new parser to where the body begins.
             request.is_complete = self._over = False
+            self._in_chunks = True
             self._interrupted = request
-            self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % _framing(request))
-        if rest:
-            self.feed(rest)
+            self._parser.feed_data(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
 
-    def _check_unfinished(self) -> None:
+    def _broke_off(self, piece: bytes, wrong: Exception) -> None:
+        """llhttp stopped. Not called while `wrong` is being handled: Python would hide the refusal that caused it."""
+        self._is_fresh = False
+        if isinstance(wrong, HttpParserUpgrade):
+            self._upgraded()
+        elif isinstance(wrong, HttpParserInvalidMethodError) and not self._method_is_odd and not self._target:
+            # llhttp knows a list of methods, HTTP does not (RFC 9110 section 9.1).
+            self._method_is_odd = True
+            another: Exception | None = None
+            try:
+                self._read_odd_method(piece)
+            except _BREAKS as caught:
+                another = caught
+            if another is not None:
+                self._broke_off(piece, another)
+        else:
+            self.refusal = why(wrong)
+
+    def _read_odd_method(self, piece: bytes) -> None:
+        """Read the method ourselves, and let llhttp go on with one in its place that means the same to it."""
+        line = self._begun + piece
+        method = read_unknown(line)
+        self.is_inside_head = True
+        if method:
+            self._method, self._method_is_odd = method, False
+            self._parser = HttpRequestParser(self)
+            self._parser.feed_data(b"POST" + line[len(method) :])
+
+    def _check_unfinished(self, piece: bytes) -> None:
         """What has come of a head, or of trailers, must not grow without bound before it is at its end."""
+        if self.refusal is not None:
+            return
         limits = self._limits
-        if self._in_head and len(self._target) > limits.line_bytes:
-            self.refusal = self._target_too_long()
+        if self.is_inside_head and b"\r\n" not in self._begun:
+            self._begun += piece
+        if self.is_inside_head and len(self._target) > limits.line_bytes:
+            self.refusal = target_too_long(limits)
         # Twice, because white space that does not count is among it: at its end one knows how long a head is.
         elif self._seen > limits.line_bytes + 2 * limits.head_bytes:
-            self.refusal = self._head_too_long()
-
-    def _target_too_long(self) -> Refusal:
-        return Refusal(414, f"The request's address is longer than {self._limits.line_bytes} bytes.")
-
-    def _head_too_long(self) -> Refusal:
-        return Refusal(431, f"The request's head is longer than {self._limits.head_bytes} bytes.")
+            self.refusal = head_too_long(limits)
+        elif self._in_chunks:
+            request = self._request
+            assert request is not None
+            if self._raw > _CHUNK_FRAMING_FREE + (1 + _CHUNK_FRAMING) * request.length:
+                self.refusal = Refusal(400, "The request's body has more framing than content.", "chunk-framing")
 
     # What llhttp calls
 
     def on_message_begin(self) -> None:
-        self._in_head = True
-        self._may_be_long = self._seen == 0  # it shares a read with the request before it, so not all of it is counted
+        self.is_inside_head = True
+        self._is_fresh = False
         self._target = b""
         self._fields = []
         self._special = []
@@ -176,221 +282,98 @@ class RequestReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         kind = KINDS[name]
-        if self._in_head:
+        if self.is_inside_head:
             if kind is not Kind.PLAIN:
+                # Not so with a coding: llhttp takes a tab for a part of it.
+                if value and value[-1] < 33 and kind is not Kind.TRANSFER_ENCODING:
+                    value = value.rstrip(b" \t")
                 self._special.append((kind, name, value))
-                if kind not in _KEPT:
+                if kind not in KEPT:
                     return
                 if kind is Kind.COOKIE:
                     value = without_cookies(value, self._private_cookies)
                     if not value:
                         return
             self._fields.append((name, value))
-        elif self._request is not None and kind is Kind.PLAIN:  # a trailer
-            if len(self._request.trailers) >= self._limits.head_fields:
-                raise Refusal(431, f"The request has more than {self._limits.head_fields} trailer fields.")
-            self._request.trailers = [*self._request.trailers, (name, value)]
+        elif self._request is not None and kind is Kind.PLAIN:
+            self._read_trailer(self._request, name, value)
+
+    def _read_trailer(self, request: Request, name: bytes, value: bytes) -> None:
+        lower = name.lower()
+        if lower in NOT_IN_TRAILERS or lower in request.nominated:
+            return
+        if len(request.trailers) >= self._limits.head_fields:
+            most = self._limits.head_fields
+            raise Refusal(431, f"The request has more than {most} trailer fields.", "head-fields")
+        request.trailers = [*request.trailers, (name, value)]
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
-        if self._seen > self._limits.head_bytes:
-            self._may_be_long = True
-        self._seen = 0
+        self.is_inside_head = False
         if self._interrupted is not None:
+            self._seen = 0
             self._request, self._interrupted = self._interrupted, None
             return
         self._request = request = self._make()
+        self._seen = 0
+        if request.length:
+            self._left = request.length
         self.waiting.append(request)
 
     def on_body(self, piece: bytes) -> None:
         request = self._request
         assert request is not None
         self._seen = 0
-        if request.body is Body.CHUNKED:
-            request.length += len(piece)
-            if 0 < self._limits.body_bytes < request.length:
-                raise self._body_too_long()
+        request.length += len(piece)
+        if 0 < self._limits.body_bytes < request.length:
+            raise body_too_long(self._limits)
         request.pieces.append(piece)
 
     def on_message_complete(self) -> None:
         request = self._request
         assert request is not None
         request.is_complete = True
-        self._over = not request.keep_alive
+        if self._in_chunks:
+            self._in_chunks = False
+            self._seen = 0
+        self._is_fresh = kept = request.keep_alive
+        self._over = not kept
 
     # A head
 
     def _make(self) -> Request:
         parser, limits = self._parser, self._limits
         if len(self._target) > limits.line_bytes:
-            raise self._target_too_long()
+            raise target_too_long(limits)
         if len(self._fields) > limits.head_fields:
-            raise Refusal(431, f"The request has more than {limits.head_fields} header fields.")
+            raise Refusal(431, f"The request has more than {limits.head_fields} header fields.", "head-fields")
         request = Request(self.peer)
-        request.method = parser.get_method()
-        if request.method in _NOT_HTTP:
-            raise Refusal(501, "The request's method is not one of HTTP.")
-        if request.method == b"CONNECT":
-            raise Refusal(405, "This is no forward proxy: CONNECT is not served here.")
+        request.method = self._method or parser.get_method()
+        request.target = self._target
+        if request.method in REFUSED:
+            raise refusal_of(request.method)
         version = parser.get_http_version()
         if version == "1.0":
             request.minor = 0
         elif version != "1.1":
             raise Refusal(505, "The request's HTTP version is neither 1.1 nor 1.0.")
-        request.target = self._target
+        # llhttp takes any number of blanks for one.
+        line = self._begun + self._piece if self._begun else self._piece
+        if not line.startswith(b" HTTP/", len(request.method) + 1 + len(self._target)):
+            raise Refusal(400, "The request is not well-formed HTTP: its first line has blanks too many.")
+        self._piece = b""
+        if self._begun or self._method:
+            self._begun = self._method = b""
         request.fields = self._fields
-        self._read_fields(request)
-        if not request.target.startswith(b"/"):
-            self._read_odd_target(request)
+        self._heads.read(request, self._special, self._seen)
+        if request.body is Body.CHUNKED:
+            self._in_chunks = True
+            self._raw = 0
+        self._requests_left -= 1
+        if not self._requests_left:
+            self._end_with(request)
         return request
 
-    def _read_fields(self, request: Request) -> None:
-        connection: list[bytes] = []
-        hosts = 0
-        for kind, _, value in self._special:
-            if kind is Kind.HOST:
-                hosts += 1
-                request.host = value.rstrip(b" \t")
-            elif kind is Kind.CONNECTION:
-                connection += tokens(value)
-            elif kind is Kind.COOKIE:
-                request.raw_cookies = (*request.raw_cookies, value)
-            elif kind is Kind.CONTENT_LENGTH:
-                self._read_length(request, value)
-            elif kind is Kind.TRANSFER_ENCODING:
-                self._read_coding(request, value)
-        if self._may_be_long:
-            taken_out = [(name, value) for kind, name, value in self._special if kind not in _KEPT]
-            if sum(len(name) + len(value) + 4 for name, value in self._fields + taken_out) > self._limits.head_bytes:
-                raise self._head_too_long()
-        if hosts != 1 and (hosts > 1 or request.minor):
-            raise Refusal(400, f"The request has {hosts or 'no'} Host fields; it must have one.")
-        if request.host != self._host:
-            self._take_host(request.host)
-        if hosts and not request.host:  # it says no more than none, and the instance is then named to itself
-            request.fields = without_named(request.fields, (b"host",))
-        request.keep_alive = request.minor == 1
-        if connection:
-            self._read_connection(request, connection)
-        self._read_special(request, connection)
-
-    def _take_host(self, host: bytes) -> None:
-        """A host that this connection has not asked for before, or not lately."""
-        if not _HOST.match(host):
-            raise Refusal(400, "The request's Host is not a host name or address.")
-        self._host = host
-        self._forwarded = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
-            (self.peer.address or "unknown").encode("ascii"),
-            b"https" if self.peer.is_secure else b"http",
-            host,
-        )
-
-    def _read_connection(self, request: Request, named: list[bytes]) -> None:
-        if b"close" in named:
-            request.keep_alive = False
-        elif b"keep-alive" in named:
-            request.keep_alive = True
-        removable = set(named) - {b"close", b"keep-alive", b"upgrade"}
-        if removable:
-            for name in removable:
-                if not_removable(name):
-                    # Whoever could have these removed on the way would choose what the instance believes.
-                    raise Refusal(400, "The request's Connection field names a field that must not be removed.")
-            request.fields = without_named(request.fields, removable)
-
-    def _read_special(self, request: Request, named: list[bytes]) -> None:
-        forwarded: list[tuple[bytes, bytes]] = []
-        for kind, name, value in self._special:
-            if kind in _READ_BEFORE:
-                continue
-            if kind is Kind.UPGRADE:
-                # h2c would let a client speak past every rule here, so it is treated as not offered; so is any other
-                # together with a body, which would have to end before that protocol begins.
-                offers = b"upgrade" in named and request.minor and request.body is Body.NONE
-                if offers and b"h2c" not in tokens(value):
-                    request.upgrade = value
-            elif kind is Kind.EXPECT:
-                if value.rstrip(b" \t").lower() != b"100-continue":
-                    raise Refusal(417, "The request expects something other than 100-continue.")
-                if request.minor:  # RFC 9110 section 10.1.1: from HTTP/1.0 to be ignored
-                    request.expects_continue = True
-                    request.fields.append((name, value))
-            elif self.peer.is_trusted:
-                if kind is Kind.REQUEST_ID:
-                    if _REQUEST_ID.match(value.rstrip(b" \t")):
-                        request.id = value.rstrip(b" \t")
-                else:
-                    forwarded.append((name, value))
-        if not request.id:
-            request.id = new_request_id()
-        if self.peer.is_trusted:
-            self._read_forwarded(request, forwarded)
-        else:
-            request.forwarded = self._forwarded
-
-    def _read_length(self, request: Request, value: bytes) -> None:
-        request.length = int(value)  # llhttp has seen to it that these are digits, and the only such field
-        if request.length:
-            request.body = Body.KNOWN
-        if 0 < self._limits.body_bytes < request.length:
-            raise self._body_too_long()
-
-    def _body_too_long(self) -> Refusal:
-        return Refusal(413, f"The request's body is longer than {self._limits.body_bytes} bytes.")
-
-    def _read_coding(self, request: Request, value: bytes) -> None:
-        if request.minor == 0:
-            # RFC 9112 section 6.1: a sign of faulty framing.
-            raise Refusal(400, "The request has a Transfer-Encoding, which HTTP/1.0 does not know.")
-        if value.strip(b" \t").lower() != b"chunked":
-            raise Refusal(501, "The request's Transfer-Encoding is not chunked.")
-        request.body = Body.CHUNKED
-
-    def _read_forwarded(self, request: Request, said: list[tuple[bytes, bytes]]) -> None:
-        """Take a trusted proxy's word, and add ours to it."""
-        chain, proto, host, others = [], b"", b"", []
-        for name, value in said:
-            lower = name.lower()
-            if lower == b"x-forwarded-for":
-                chain.append(value)
-            elif lower == b"x-forwarded-proto":
-                proto = value.strip(b" \t").lower()
-            elif lower == b"x-forwarded-host":
-                host = value
-            else:
-                others.append(b"%b: %b\r\n" % (name, value))
-        if proto in (b"http", b"https"):
-            request.is_secure = proto == b"https"
-        peer = (self.peer.address or "unknown").encode("ascii")
-        if chain:
-            request.address = self._trust.client_behind(self.peer.address, b",".join(chain))
-        request.forwarded = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n%b" % (
-            b", ".join([*chain, peer]),
-            b"https" if request.is_secure else b"http",
-            host or request.host,
-            b"".join(others),
-        )
-
-    def _read_odd_target(self, request: Request) -> None:
-        """Anything but origin form (RFC 9112 section 3.2)."""
-        if request.target == b"*" and request.method == b"OPTIONS":
-            return
-        matched = _ABSOLUTE.match(request.target)
-        if matched is None:
-            raise Refusal(400, "The request's address is neither a path nor a URL of http or https.")
-        if matched[1].lower() != request.host.lower():
-            raise Refusal(400, "The request's URL and its Host name different hosts.")
-        path = matched[2] or b"/"
-        request.target = path if path.startswith(b"/") else b"/" + path
-
-
-def _framing(request: Request) -> bytes:
-    body = b"Transfer-Encoding: chunked" if request.body is Body.CHUNKED else b"Content-Length: %d" % request.length
-    return body + (b"\r\n" if request.keep_alive else b"\r\nConnection: close\r\n")
-
-
-def _why(wrong: HttpParserError) -> Refusal:
-    cause = wrong.__context__
-    if isinstance(cause, Refusal):
-        return cause
-    return Refusal(400, f"The request is not well-formed HTTP: {wrong}.")
+    def _end_with(self, request: Request) -> None:
+        """The connection has asked often enough."""
+        request.keep_alive = False
+        request.is_last = True

@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from rolling_router.proxy.headers import KINDS, Field, Kind, tokens, without_named
+from rolling_router.proxy.headers import (
+    KINDS,
+    MOST_LENGTH_DIGITS,
+    NOT_IN_TRAILERS,
+    Field,
+    Kind,
+    Sharing,
+    sharing,
+    tokens,
+    without_named,
+    written,
+)
+from rolling_router.proxy.known import LONGEST_BYTES, Known
 from rolling_router.proxy.limits import Limits
 from rolling_router.proxy.request import Body
 
 _REMOVED = (Kind.CONNECTION, Kind.UPGRADE, Kind.DROPPED)
 _FRAMING = frozenset((b"content-length", b"transfer-encoding"))
-_NOT_REMOVABLE = _FRAMING | {b"set-cookie"}
+_NOT_REMOVABLE = _FRAMING | frozenset(
+    b"cache-control content-encoding content-range content-type date expires location set-cookie vary "
+    b"www-authenticate".split()
+)
+_NOT_IN_A_PHRASE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_FIRST = ord("H")
+
+# By names of this module: to look a member up in its class costs as much as a call, up to Python 3.11.
+_NONE, _KNOWN, _CHUNKED, _TO_CLOSE = Body
 
 
 class Response:
@@ -22,22 +43,59 @@ class Response:
     :ivar fields: what the client gets of it, in order, without the fields of one connection.
     :ivar keep_alive: whether the instance keeps the connection.    :ivar upgrade: the protocol changed to, with 101.
     :ivar caching: what it says of being kept by caches; see `proxy.headers.sharing`.
+    :ivar is_dated: whether it has a Date.    :ivar nominated: fields that Connection names; trailers, too, lose them.
+    :ivar lines: status line and fields as a client gets them, once the head is known; see `proxy.known`.
     """
 
-    body = Body.TO_CLOSE
+    body = _TO_CLOSE
     length = 0
     keep_alive = True
     upgrade: bytes | None = None
     caching: Sequence[tuple[Kind, bytes]] = ()
+    is_dated = False
+    nominated: Collection[bytes] = ()
+    lines = b""
+    _sharing: Sharing | None = None
 
     def __init__(self, status: int, phrase: bytes, fields: list[Field]) -> None:
         self.status = status
         self.phrase = phrase
         self.fields = fields
 
+    @property
+    def sharing(self) -> Sharing:
+        """What it says of shared caches."""
+        if self._sharing is None:
+            self._sharing = sharing(self.caching)
+        return self._sharing
+
+    @property
+    def is_event_stream(self) -> bool:
+        """Whether it goes on until somebody ends it, and may be ended between any two events. Looked at seldom."""
+        if self.body is _KNOWN or self.body is _NONE:
+            return False
+        types = [value for name, value in self.fields if name.lower() == b"content-type"]
+        return any(value.partition(b";")[0].strip().lower() == b"text/event-stream" for value in types)
+
+    def head(self) -> bytes:
+        """Status line and fields, as a client gets them; the empty line is not among them."""
+        return self.lines or b"HTTP/1.1 %d %b\r\n%b" % (self.status, self.phrase, written(self.fields))
+
+    def make_known(self) -> None:
+        """Write it once for all times that it will come."""
+        self.lines = self.head()
+
 
 class Malformed(Exception):
-    """What the instance sent is no answer that could be passed on."""
+    """
+    What the instance sent is no answer that could be passed on.
+
+    :ivar limit: the name of the limit that acted, as in `proxy.limits.ACTING`; empty where it was none.
+    """
+
+    def __init__(self, text: str, limit: str = "") -> None:
+        super().__init__(text)
+        self.limit = limit
 
 
 class ResponseReader:
@@ -59,11 +117,14 @@ class ResponseReader:
     rest = b""
     _is_head_only = False
     _phrase = b""
+    _is_fresh = False
     _seen = 0
     _left = 0
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, known: Known[Response] | None = None) -> None:
+        """:param known: shared by readers with the same limits."""
         self._limits = limits
+        self._known = known
         self._parser = HttpResponseParser(self)
         self._fields: list[Field] = []
         self._special: list[tuple[Kind, bytes]] = []
@@ -80,6 +141,7 @@ class ResponseReader:
         self.is_over = False
         self.pieces = []
         self._seen = 0
+        self._is_fresh = True
         if self.trailers:
             self.trailers = ()
 
@@ -92,6 +154,45 @@ class ResponseReader:
         if self._left:
             self._count(data)
             return
+        if self._is_fresh and data:
+            self._is_fresh = False
+            if data[0] != _FIRST:  # llhttp also takes empty lines, and answers of RTSP and ICE
+                raise Malformed("it does not begin with HTTP")
+            if self._known is not None and not self._is_head_only:
+                self._read_whole_head(self._known, data)
+                return
+        self._read(data)
+
+    def _read_whole_head(self, known: Known[Response], data: bytes) -> None:
+        """Read the first of an answer; by what is known, if it begins with a head that came before."""
+        end = data.find(b"\r\n\r\n", 0, LONGEST_BYTES) + 4
+        head = data[:end]
+        response = known.get(head)
+        if response is None:
+            self._read(data)
+            response = self.response
+            if response is not None and end > 3 and known.is_worth(head) and self._ends_at(response, data, end):
+                response.make_known()
+                known.keep(head, response)
+            return
+        self.response = response
+        if response.body is _KNOWN and response.length == len(data) - end:  # all of it, as with most answers
+            self.pieces = [data[end:]] if response.length else []
+            self.is_over = True
+        elif response.body is _KNOWN:
+            self._left = response.length
+            self._count(data[end:])
+        else:
+            self.is_over = True
+            self.has_surplus = len(data) > end
+
+    def _ends_at(self, response: Response, data: bytes, end: int) -> bool:
+        """Whether this answer's head is what comes before this place, and its body can be counted."""
+        if response.status == 101 or self.informational or self.has_surplus:
+            return False
+        return response.body in (_NONE, _KNOWN) and b"".join(self.pieces) == data[end:]
+
+    def _read(self, data: bytes) -> None:
         self._seen += len(data)
         try:
             self._parser.feed_data(data)
@@ -105,8 +206,9 @@ class ResponseReader:
         if self.is_over:
             return
         if self._seen > 2 * self._limits.head_bytes:  # twice: white space that does not count is among it
-            raise Malformed("its head is too long" if self.response is None else "its trailer fields are too long")
-        if self.response is not None and self.response.body is Body.KNOWN:
+            what = "head is" if self.response is None else "trailer fields are"
+            raise Malformed(f"its {what} too long", "head-bytes")
+        if self.response is not None and self.response.body is _KNOWN:
             # From here on the body is counted, not parsed. llhttp is left in the middle; the next answer needs another.
             self._left = self.response.length - sum(map(len, self.pieces))
             self._parser = HttpResponseParser(self)
@@ -116,7 +218,8 @@ class ResponseReader:
         if left < 0:
             data = data[:left]
             self.has_surplus = True
-        self.pieces.append(data)
+        if data:
+            self.pieces.append(data)
         self._left = max(left, 0)
         self.is_over = left <= 0
 
@@ -135,14 +238,23 @@ class ResponseReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         kind = KINDS[name]
         if self.response is not None:
-            if kind is Kind.PLAIN and len(self.trailers) < self._limits.head_fields:
-                self.trailers = [*self.trailers, (name, value)]
+            if self.is_over:
+                self.has_surplus = True  # a body behind the answer to a HEAD
+            elif kind is Kind.PLAIN:
+                self._read_trailer(self.response, name, value)
             return
         if kind is not Kind.PLAIN:
             self._special.append((kind, value))
             if kind in _REMOVED:
                 return
         self._fields.append((name, value))
+
+    def _read_trailer(self, response: Response, name: bytes, value: bytes) -> None:
+        lower = name.lower()
+        if lower in NOT_IN_TRAILERS or lower in response.nominated:
+            return
+        if len(self.trailers) < self._limits.head_fields:
+            self.trailers = [*self.trailers, (name, value)]
 
     def on_headers_complete(self) -> None:
         if self._seen > self._limits.head_bytes:
@@ -157,7 +269,7 @@ class ResponseReader:
         self._seen = 0
         if self._is_head_only:
             # llhttp does not know that the request was a HEAD, and would now wait for a body.
-            response.body = Body.NONE
+            response.body = _NONE
             self.is_over = True
             self._parser = HttpResponseParser(self)
 
@@ -175,43 +287,62 @@ class ResponseReader:
     def _check_length(self) -> None:
         """What has come is more than a head may have; but interim answers or a body may be among it."""
         if sum(len(name) + len(value) + 4 for name, value in self._fields) > self._limits.head_bytes:
-            raise Malformed("its head is too long")
+            raise Malformed("its head is too long", "head-bytes")
 
     def _make(self) -> Response:
         status = self._parser.get_status_code()
         if status < 100:
             raise Malformed("its status is not one of HTTP")
         if len(self._fields) > self._limits.head_fields * 2:
-            raise Malformed("its head has too many fields")
+            raise Malformed("its head has too many fields", "head-fields")
+        if _NOT_IN_A_PHRASE.search(self._phrase):
+            raise Malformed("its status line has control characters")
         response = Response(status, self._phrase, self._fields)
         connection: list[bytes] = []
         for kind, value in self._special:
             if kind is Kind.CONTENT_LENGTH:
-                response.body = Body.KNOWN
+                if len(value) > MOST_LENGTH_DIGITS:
+                    raise Malformed("its Content-Length has too many digits")
+                response.body = _KNOWN
                 response.length = int(value)
             elif kind is Kind.TRANSFER_ENCODING:
-                if value.strip(b" \t").lower() != b"chunked" or response.body is Body.CHUNKED:
+                if value.strip(b" \t").lower() != b"chunked" or response.body is _CHUNKED:
                     raise Malformed("its Transfer-Encoding is not chunked")
-                response.body = Body.CHUNKED
+                response.body = _CHUNKED
             elif kind is Kind.CONNECTION:
                 connection += tokens(value)
             elif kind is Kind.UPGRADE:
                 response.upgrade = value
+            elif kind is Kind.DATE:
+                response.is_dated = True
             elif kind is Kind.CACHE_CONTROL or kind is Kind.EXPIRES:
                 response.caching = [*response.caching, (kind, value)]
         version = self._parser.get_http_version()
         if version == "1.1":
             response.keep_alive = b"close" not in connection
         elif version == "1.0":
+            if response.body is _CHUNKED:  # RFC 9112 section 6.1: a sign of faulty framing
+                raise Malformed("it has a Transfer-Encoding, which HTTP/1.0 does not know")
             response.keep_alive = b"keep-alive" in connection and b"close" not in connection
         else:
             raise Malformed("its HTTP version is neither 1.1 nor 1.0")
         if connection and (named := set(connection) - {b"close", b"keep-alive", b"upgrade"}):
-            response.fields = without_named(self._fields, named - _NOT_REMOVABLE)
+            response.nominated = named - _NOT_REMOVABLE
+            response.fields = without_named(self._fields, response.nominated)
         if status in (204, 304) or status < 200:
-            response.body = Body.NONE  # RFC 9112 section 6.3, whatever the fields say
-            if status != 304:  # the length of a 304 is that of what is not sent
-                response.fields = without_named(response.fields, _FRAMING)
+            _take_body_away(response)
             if status == 101 and (response.upgrade is None or b"upgrade" not in connection):
                 raise Malformed("it changes the protocol without saying to which")
         return response
+
+
+def _take_body_away(response: Response) -> None:
+    """By its status it has none, whatever its fields say (RFC 9112 section 6.3)."""
+    if response.status != 304:  # the length of a 304 is that of what is not sent
+        # One that should have no body and speaks of one may send it, and nobody could tell it from an answer.
+        if response.body is _CHUNKED or response.length:
+            response.keep_alive = False
+        response.fields = without_named(response.fields, _FRAMING)
+    elif response.body is _CHUNKED:
+        response.fields = without_named(response.fields, (b"transfer-encoding",))
+    response.body = _NONE

@@ -8,6 +8,10 @@ more system calls and a turn per message. Almost always the socket takes everyth
 from __future__ import annotations
 
 from collections.abc import Callable
+from fcntl import ioctl
+from socket import MSG_DONTWAIT, MSG_PEEK
+from sys import byteorder
+from termios import TIOCOUTQ
 from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
@@ -35,7 +39,44 @@ def send_queued(transport: Any, data: bytes) -> None:
 
 def unsent_bytes(transport: Any) -> int:
     """How much is queued on a transport; by how it shrinks one sees whether the reader still reads."""
-    if isinstance(transport, FileDescriptor):
-        return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
-    inner = getattr(transport, "transport", None)
-    return 0 if inner is None else unsent_bytes(inner)
+    plain = transport if isinstance(transport, FileDescriptor) else underneath(transport)
+    return 0 if plain is None else len(plain.dataBuffer) - plain.offset + plain._tempDataLen
+
+
+def untaken_bytes(transport: Any) -> int:
+    """The same, and what the other end's kernel has not taken yet of what was sent."""
+    socket = getattr(underneath(transport), "socket", None)
+    try:
+        held = 0 if socket is None else int.from_bytes(ioctl(socket, TIOCOUTQ, bytes(4)), byteorder)
+    except OSError:
+        held = 0  # it is lost
+    return unsent_bytes(transport) + held
+
+
+def has_unread(transport: Any) -> bool:
+    """Whether the kernel holds bytes that came on this connection and were not read yet."""
+    socket = getattr(underneath(transport), "socket", None)
+    try:
+        return socket is not None and bool(socket.recv(1, MSG_PEEK | MSG_DONTWAIT))
+    except OSError:
+        return False
+
+
+def is_quiet(transport: Any) -> bool:
+    """Whether the connection is open, and the kernel holds no bytes that were not read yet."""
+    socket = getattr(underneath(transport), "socket", None)
+    try:
+        if socket is not None:
+            socket.recv(1, MSG_PEEK | MSG_DONTWAIT)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False  # closed, or it holds bytes that nobody asked for
+
+
+def underneath(transport: Any) -> Any:
+    """The transport that has the socket, whatever is spoken over it; ``None`` if there is none."""
+    while transport is not None and not isinstance(transport, FileDescriptor):
+        transport = getattr(transport, "transport", None)
+    return transport

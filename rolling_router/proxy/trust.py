@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from typing import Any
 
 import attrs
+from twisted.internet.address import UNIXAddress
 
 from rolling_router.errors import SettingError
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+UNIX = "unix"
+"""What ``--trusted-proxy`` calls whoever comes by a unix socket: who may is the socket's file's to say."""
+
+
+def _plain(address: str) -> str:
+    """A dual-stack socket reports IPv4 peers as ``::ffff:a.b.c.d``; everybody else writes ``a.b.c.d``."""
+    return address.removeprefix("::ffff:") if "." in address else address
 
 
 @attrs.frozen
@@ -18,34 +28,46 @@ class Peer:
     """
     The other end of a client connection.
 
-    :ivar address: IP address in text; empty for a unix socket.    :ivar is_secure: whether the connection is TLS.
+    :ivar address: IP address in text, an IPv4 one as such; empty for a unix socket.
+    :ivar is_secure: whether the connection is TLS.
     :ivar is_trusted: whether its ``X-Forwarded-*`` and ``X-Request-ID`` are believed.
     """
 
-    address: str
+    address: str = attrs.field(converter=_plain)
     is_secure: bool
     is_trusted: bool
 
 
 class Trust:
-    """The networks of ``--trusted-proxy``. Nobody is trusted by default."""
+    """The networks of ``--trusted-proxy``, and whether unix sockets are among them. Nobody is trusted by default."""
 
-    def __init__(self, networks: Iterable[_Network] = ()) -> None:
+    def __init__(self, networks: Iterable[_Network] = (), trusts_unix: bool = False) -> None:
         self._networks = tuple(networks)
+        self._trusts_unix = trusts_unix
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> Trust:
-        """:raises SettingError: a text that is no network in CIDR form."""
-        networks = []
-        for text in texts:
+        """:raises SettingError: a text that is neither a network in CIDR form nor ``unix``."""
+        networks, trusts_unix = [], False
+        for text in map(str.strip, texts):
+            if text == UNIX:
+                trusts_unix = True
+                continue
             try:
-                networks.append(ipaddress.ip_network(text.strip()))
+                networks.append(ipaddress.ip_network(text))
             except ValueError as wrong:
-                raise SettingError(f"the trusted proxy is {text!r}: {wrong}; write a network like 10.0.0.0/8") from None
-        return cls(networks)
+                why = f"{wrong}; write a network like 10.0.0.0/8, or {UNIX} for unix sockets"
+                raise SettingError(f"the trusted proxy is {text!r}: {why}") from None
+        return cls(networks, trusts_unix)
+
+    def peer(self, address: Any, is_secure: bool) -> Peer:
+        """:param address: the address object of a client connection's other end."""
+        text = getattr(address, "host", None) or ""
+        is_trusted = self._trusts_unix if isinstance(address, UNIXAddress) else self.covers(text)
+        return Peer(text, is_secure, is_trusted)
 
     def covers(self, address: str) -> bool:
-        """Whether a peer at this address is a trusted proxy."""
+        """Whether a peer at this address is a trusted proxy; never one without an address."""
         if not self._networks:
             return False
         parsed = _parse(address)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Collection, Mapping
+from typing import Any
+
+import attrs
 
 from rolling_router.errors import SettingError
-from rolling_router.rollout.model import Instance, Problem, Role, Snapshot, Version
+from rolling_router.rollout.model import HealthKeys, Instance, Problem, Role, Snapshot, Version
 
 NULL = "rolling/null"
 """How "no version" is written. The original's page also wrote ``apps/app-rolling/null-PORT/containers``."""
 
 _PATH = re.compile(r"apps/app-(?P<version>.+)-(?P<port>[0-9]{1,5})/containers/?\Z", re.DOTALL)
+_HEALTH_PATH = re.compile(r"(?:/[!-~]*|tcp|off)\Z")
 _BLEND = re.compile(r"[0-9]{1,3}\Z")
 
 
@@ -38,9 +44,52 @@ def stickiness_key(app: str) -> str:
     return f"rolling/{app}/stickyness"  # the key's own spelling
 
 
+def health_key(app: str, name: str) -> str:
+    """:param name: a field of `HealthKeys`."""
+    return f"rolling/{app}/health/{name.replace('_', '-')}"
+
+
+def parse_health(name: str, text: str) -> str | float | int:
+    """
+    Read one setting of the health probes, from the store or from an option.
+
+    :param name: a field of `HealthKeys`.
+    :raises ValueError: with a sentence that says what it must be.
+    """
+    text = text.strip()
+    if name == "path":
+        if not _HEALTH_PATH.match(text):
+            raise ValueError("it must be a path such as /healthz, or tcp, or off")
+        return text
+    whole = name in ("rise", "fall")
+    least, most = (1, 100) if whole else (0.1, 3600)
+    try:
+        value: float | int = int(text) if whole else float(text)
+    except ValueError:
+        value = -1
+    if not least <= value <= most:
+        raise ValueError(f"it must be a {'whole ' if whole else ''}number from {least} to {most}")
+    return value
+
+
 def version_path(version: str, port: int) -> str:
     """The text of a role's key for this version, and the prefix of its instances' keys."""
     return f"apps/app-{version}-{port}/containers"
+
+
+def setting_keys(app: str) -> tuple[str, str, str, str]:
+    """The keys of an app's stable and candidate versions, blend and stickiness, in this order."""
+    return role_key(app, Role.STABLE), role_key(app, Role.CANDIDATE), blend_key(app), stickiness_key(app)
+
+
+def revision(app: str, keys: Mapping[str, str | None]) -> str:
+    """
+    A short name for the texts of the app's four settings: the same for the same texts, in every process and store.
+
+    Instances do not count, so that their coming and going stands in nobody's way.
+    """
+    texts = [keys.get(key) for key in setting_keys(app)]
+    return hashlib.sha256(json.dumps(texts).encode("ascii")).hexdigest()[:12]
 
 
 def parse_path(text: str) -> tuple[str, int] | None:
@@ -89,7 +138,7 @@ def read_snapshot(app: str, keys: Mapping[str, str], strategies: Collection[str]
     problems: list[Problem] = []
     if not any(key.startswith(app_prefix(app)) for key in keys):
         problems.append(Problem(app_prefix(app), None, "the app is not set up; write its keys to begin"))
-        return Snapshot(app, problems=tuple(problems))
+        return Snapshot(app, problems=tuple(problems), revision=revision(app, keys))
     stable = _read_version(app, keys, Role.STABLE, problems)
     candidate = _read_version(app, keys, Role.CANDIDATE, problems)
     if stable is not None and candidate is not None and stable.id == candidate.id:
@@ -102,7 +151,9 @@ def read_snapshot(app: str, keys: Mapping[str, str], strategies: Collection[str]
         candidate,
         _read_blend(app, keys, problems),
         _read_stickiness(app, keys, strategies, default, problems),
-        tuple(problems),
+        health=_read_health(app, keys, problems),
+        problems=tuple(problems),  # last: the others add to them
+        revision=revision(app, keys),
     )
 
 
@@ -159,3 +210,15 @@ def _read_stickiness(
     known = ", ".join(sorted(strategies))
     problems.append(Problem(key, text, f"it must be 0, 1 or one of: {known}; taken as 0"))
     return None
+
+
+def _read_health(app: str, keys: Mapping[str, str], problems: list[Problem]) -> HealthKeys:
+    found: dict[str, Any] = {}
+    for field in attrs.fields(HealthKeys):
+        key = health_key(app, field.name)
+        if key in keys:
+            try:
+                found[field.name] = parse_health(field.name, keys[key])
+            except ValueError as wrong:
+                problems.append(Problem(key, keys[key], f"{wrong}; the option's value stays in force"))
+    return HealthKeys(**found)

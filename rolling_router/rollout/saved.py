@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.logger import Logger
+
+from rolling_router import disk
 
 _log = Logger()
 
@@ -111,18 +111,6 @@ def _parse(text: str) -> Kept:
 
 
 def _write(path: str, kept: Kept) -> None:
-    """Replace the file whole. Called in a thread.    :raises OSError:"""
-    directory = os.path.dirname(path)
-    os.makedirs(directory, mode=0o700, exist_ok=True)
-    opened, temporary = tempfile.mkstemp(prefix=".snapshot-", suffix=".new", dir=directory)  # with mode 0600
-    try:
-        with open(opened, "w", encoding="utf-8") as file:
-            json.dump(attrs.asdict(kept), file, indent=2, sort_keys=True)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
+    """Called in a thread.    :raises OSError:"""
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    disk.replace(path, json.dumps(attrs.asdict(kept), indent=2, sort_keys=True).encode("ascii") + b"\n")

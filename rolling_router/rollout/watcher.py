@@ -30,6 +30,8 @@ READ_SECONDS = 10.0
 """The time limit of a read, and of each part of stopping."""
 GAP_SECONDS = 0.01
 """Between a hint and its read: the many hints of one change cost one read, and no store makes us spin."""
+SAVED_SECONDS = 2.0
+"""After this without a first answer, what was saved is served: clients are not to wait for a store that hangs."""
 RETRY_LEAST_SECONDS, RETRY_MOST_SECONDS = 0.25, 5.0
 _TOLD_MOST = 20  # reasons that are logged during one loss, should they all differ
 
@@ -51,7 +53,9 @@ class Watcher(Service):
     Follows one store for one app, from its start to its stop; it cannot be started again.
 
     :ivar state: what is known now; replaced whole.
-    :ivar first: fires with ``None`` when the first read has ended, well or not, or the watcher is stopped.
+    :ivar first: fires with ``None`` when the first read has ended, well or not, or what was saved is in force, or the
+        watcher is stopped.
+    :ivar known: fires with ``None`` when the first snapshot is in force; never, if none comes.
     """
 
     def __init__(
@@ -73,8 +77,10 @@ class Watcher(Service):
         :param random: gives 0..1, as `random.random` does.
         :param saved: where the last good snapshot is kept for a start without the store.
         """
-        self.state = State(store.description)
+        self._state = State(store.description)
+        self._tell: list[Callable[[], None]] = []
         self.first: Deferred[None] = Deferred()
+        self.known: Deferred[None] = Deferred()
         self._clock = reactor
         self._app = app
         self._store = store
@@ -84,6 +90,7 @@ class Watcher(Service):
         self._default = default
         self._random = random
         self._saved = saved
+        self._is_saved_read = False
         self._under_way: list[Deferred] = []
         self._is_hinted = False
         self._nudge: Deferred[None] | None = None  # there while the loop waits for a hint
@@ -93,11 +100,34 @@ class Watcher(Service):
         self._problems: frozenset[Problem] = frozenset()
         self._told: set[str] = set()  # the reasons that were logged since the store was lost
 
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._state = state
+        for tell in self._tell:
+            try:
+                tell()
+            except Exception:
+                _log.failure("{app}: somebody could not take the news", app=self._app)
+
+    def subscribe(self, tell: Callable[[], None]) -> None:
+        """
+        Have `tell` called after each change of `state`, also one that concerns the store alone.
+
+        It is to return at once; the snapshot may not have been published yet.
+        """
+        self._tell.append(tell)
+
     def startService(self) -> None:
         super().startService()
         watching = maybeDeferred(self._store.watch, self.hint).addErrback(self._deaf)
         following = Deferred.fromCoroutine(self._follow()).addErrback(self._ended)
         self._under_way = [watching, following]
+        if self._saved is not None:
+            self._end_with_first(self._clock.callLater(SAVED_SECONDS, self._fall_back))
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
@@ -139,6 +169,16 @@ class Watcher(Service):
     def _answer(self, waiting: Iterable[Deferred[State]]) -> None:
         for one in waiting:
             one.callback(self.state)
+        self._tell_first()
+
+    def _end_with_first(self, timer: Any) -> None:
+        def end(_: None) -> None:
+            if timer.active():
+                timer.cancel()
+
+        self.first.addCallback(end)
+
+    def _tell_first(self) -> None:
         if not self.first.called:
             self.first.callback(None)
 
@@ -202,8 +242,8 @@ class Watcher(Service):
                 _log.failure("the plugin of {store} failed", reason, store=self._store.description)
         lost_at = self._clock.seconds() if self.state.lost_at is None else self.state.lost_at
         self.state = attrs.evolve(self.state, lost_at=lost_at, trouble=text)
-        if self._failures == 1 and self.state.snapshot is None and self._saved is not None:
-            self._fall_back_on(self._saved)
+        if self._failures == 1:
+            self._fall_back()
         return None
 
     def _explained(self, reason: Failure) -> str:
@@ -212,18 +252,25 @@ class Watcher(Service):
         name, message = type(reason.value).__name__, reason.getErrorMessage()
         return f"the plugin of {self._store.description} failed with {name}: {message}; the log has more"
 
-    def _fall_back_on(self, saved: Saved) -> None:
-        kept = saved.load()
+    def _fall_back(self) -> None:
+        """Put what was saved in force, if nothing is yet."""
+        if self._saved is None or self._is_saved_read or self.state.snapshot is not None:
+            return
+        self._is_saved_read = True
+        kept = self._saved.load()
         if kept is None:
             return
-        _log.warn("{app}: serving what {store} held at {at}", app=self._app, store=kept.store, at=kept.read_at)
+        ago = f"{self._clock.seconds() - kept.read_at:.0f} s ago"
+        _log.warn("{app}: serving what {store} held {ago}", app=self._app, store=kept.store, ago=ago)
         snapshot = read_snapshot(self._app, kept.keys, self._strategies, self._default)
         state = attrs.evolve(self.state, store=kept.store, source=Source.SAVED, read_at=kept.read_at)
         self._take(snapshot, state)
+        self._tell_first()
 
     def _take(self, snapshot: Snapshot, state: State) -> None:
         """Put `state` in force, with the snapshot; publish that if it is another than before."""
-        if snapshot == self.state.snapshot:
+        present = self.state.snapshot
+        if snapshot == present and snapshot.revision == present.revision:
             self.state = state  # the old snapshot stays the same object: others may key on it
             return
         self.state = attrs.evolve(state, snapshot=snapshot, changed_at=self._clock.seconds())
@@ -235,6 +282,8 @@ class Watcher(Service):
             self._publish(snapshot)
         except Exception:
             _log.failure("{app}: the new snapshot could not be put in force", app=self._app)
+        if not self.known.called:
+            self.known.callback(None)
 
     # Odd ends
 

@@ -25,10 +25,16 @@ class Reason(enum.Enum):
     STABLE_DOWN = "stable-down"  # meant for stable, which cannot serve
     NOT_SET_UP = "not-set-up"  # neither version is known
     NO_INSTANCE = "no-instance"  # no instance that may serve this request can
+    FULL = "full"  # every instance of its version has as many requests as it may
     REFUSED = "refused"  # it was no request that could be placed: malformed, too large, too slow
 
     def __init__(self, word: str) -> None:
         self.word = word  # what `value` is, as a plain attribute: Enum computes that one anew each time
+
+
+# By names of this module: to look a member up in its class costs as much as a call, up to Python 3.11.
+_STABLE, _CANDIDATE = Role
+_PINNED = Reason.PINNED
 
 
 @attrs.define(eq=False)
@@ -67,7 +73,7 @@ def place_pinned(plan: Plan, pin: Pin, now: float) -> Placement | None:
     fleet = plan.fleet(role)
     assert fleet is not None
     load = fleet.find(pin.instance, now) or fleet.pick(now)
-    return None if load is None else Placement(plan, role, fleet, load, Reason.PINNED, None, pin)
+    return None if load is None else Placement(plan, role, fleet, load, _PINNED, None, pin)
 
 
 def place_role(
@@ -79,7 +85,12 @@ def place_role(
     The candidate's share goes to stable when the candidate cannot serve; stable's goes to the candidate only while
     the blend lets somebody see it. Ejected instances come last: a try beats a certain error.
     """
-    roles = (role, role.other) if role is Role.CANDIDATE or plan.split.blend > 0 else (role,)
+    fleet = plan.fleet(role)
+    if fleet is not None:
+        load = fleet.pick(now, tried)
+        if load is not None:
+            return Placement(plan, role, fleet, load, reason, role, pin)
+    roles = (role, role.other) if role is _CANDIDATE or plan.split.blend > 0 else (role,)
     for use_ejected in (False, True):
         for one in roles:
             fleet = plan.fleet(one)
@@ -91,4 +102,4 @@ def place_role(
     return None
 
 
-_DOWN = {Role.CANDIDATE: Reason.CANDIDATE_DOWN, Role.STABLE: Reason.STABLE_DOWN}
+_DOWN = {_CANDIDATE: Reason.CANDIDATE_DOWN, _STABLE: Reason.STABLE_DOWN}

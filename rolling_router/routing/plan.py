@@ -8,6 +8,9 @@ from rolling_router.interfaces import IStrategy, Split
 from rolling_router.rollout.model import Instance, Role, Snapshot, Version
 from rolling_router.routing.fleet import Fleet, Load
 
+# By names of this module: to look a member up in its class costs as much as a call, up to Python 3.11.
+_STABLE, _CANDIDATE = Role
+
 
 @attrs.frozen(eq=False)
 class Plan:
@@ -38,18 +41,26 @@ class Plan:
         return cls(snapshot, split, strategy, fleet(snapshot.stable), fleet(snapshot.candidate))
 
     def fleet(self, role: Role) -> Fleet | None:
-        return self.stable if role is Role.STABLE else self.candidate
+        return self.stable if role is _STABLE else self.candidate
+
+    def whose(self, load: Load) -> tuple[Role, Version] | None:
+        """The version that an instance belongs to; the candidate, should both name it."""
+        for role in (_CANDIDATE, _STABLE):
+            fleet = self.fleet(role)
+            if fleet is not None and load in fleet.loads:
+                return role, fleet.version
+        return None
 
     def gives_traffic(self, role: Role) -> bool:
         """Whether the blend leaves this role anything: the candidate at 0 and stable at 100 get nothing."""
-        if role is Role.CANDIDATE:
+        if role is _CANDIDATE:
             return self.split.blend > 0
         return self.split.blend < 100 or self.candidate is None
 
     def role_of(self, version: Version) -> Role | None:
         """The role that a version of this id plays now."""
         if self.stable is not None and self.stable.version.id == version.id:
-            return Role.STABLE
+            return _STABLE
         if self.candidate is not None and self.candidate.version.id == version.id:
-            return Role.CANDIDATE
+            return _CANDIDATE
         return None

@@ -16,6 +16,10 @@ from rolling_router.routing.plan import Plan
 
 _log = Logger()
 
+# By names of this module: to look a member up in its class costs as much as a call, up to Python 3.11.
+_STABLE, _CANDIDATE = Role
+_BLEND, _NEW, _PIN_ENDED, _ABSOLUTE = Reason.BLEND, Reason.NEW, Reason.PIN_ENDED, Reason.ABSOLUTE
+
 
 class NoInstance(RouterError):
     """No instance may serve this request."""
@@ -61,17 +65,17 @@ class Router:
         :raises NoInstance: nobody may serve it.
         """
         plan = self.plan
-        pin, reason = None, Reason.BLEND
+        pin, reason = None, _BLEND
         if plan.strategy is not None:
-            reason = Reason.NEW
+            reason = _NEW
             pin = self._recall(plan, client)
             if pin is not None:
                 placement = place_pinned(plan, pin, now)
                 if placement is not None:
                     return placement
-                reason = Reason.PIN_ENDED
+                reason = _PIN_ENDED
         role, reason = self._choose(plan, reason)
-        return self._found(plan, place_role(plan, role, reason, pin, now))
+        return place_role(plan, role, reason, pin, now) or self._found(plan, None)
 
     def place_again(self, placement: Placement, tried: Collection[Load], now: float) -> Placement:
         """
@@ -79,7 +83,10 @@ class Router:
 
         :raises NoInstance: none is left.
         """
-        again = place_role(placement.plan, placement.role, placement.reason, placement.pin, now, tried)
+        left = self._left(placement.plan)
+        again = place_role(placement.plan, placement.role, placement.reason, placement.pin, now, (*tried, *left))
+        if again is None and left:  # a try beats a certain error
+            again = place_role(placement.plan, placement.role, placement.reason, placement.pin, now, tried)
         again = self._found(placement.plan, again)
         again.asked = placement.asked
         return again
@@ -91,7 +98,7 @@ class Router:
         plan = placement.plan
         assert plan.strategy is not None
         try:
-            return plan.strategy.remember(client, plan.split, Pin(placement.fleet.version, placement.load.instance))
+            return plan.strategy.remember(client, plan.split, placement.fleet.pin_to(placement.load))
         except Exception:
             _log.failure("strategy {name} failed to remember a client", name=plan.snapshot.stickiness)
             return ()
@@ -106,11 +113,18 @@ class Router:
 
     def _choose(self, plan: Plan, reason: Reason) -> tuple[Role, Reason]:
         if plan.candidate is None or plan.split.blend == 0:
-            return Role.STABLE, Reason.ABSOLUTE
+            return _STABLE, _ABSOLUTE
         if plan.stable is None or plan.split.blend == 100:
-            return Role.CANDIDATE, Reason.ABSOLUTE
+            return _CANDIDATE, _ABSOLUTE
         role, self._carried = turn(plan.split.blend, self._carried)
         return role, reason
+
+    def _left(self, plan: Plan) -> Sequence[Load]:
+        """Instances of a plan that are in play no more, and about to stop."""
+        if plan is self.plan:
+            return ()
+        loads = [load for fleet in (plan.stable, plan.candidate) if fleet is not None for load in fleet.loads]
+        return [load for load in loads if self._loads.get(load.instance) is not load]
 
     def _found(self, plan: Plan, placement: Placement | None) -> Placement:
         if placement is None:

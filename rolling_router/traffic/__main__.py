@@ -1,8 +1,8 @@
-"""traffic: what a worker runs: ``twistd -n rolling-router`` with the parent's arguments. Started by `crew` alone."""
+"""traffic: what a worker or a successor runs: twistd with the arguments that `crew` or `succession` gives it."""
 
 import sys
 
 from twisted.scripts.twistd import run
 
-sys.argv[:1] = ["twistd", "--nodaemon", "--pidfile=", "rolling-router"]
+sys.argv[:1] = ["twistd", "--nodaemon", "--pidfile="]
 run()

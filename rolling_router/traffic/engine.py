@@ -2,59 +2,87 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
-from twisted.application.internet import StreamServerEndpointService
-from twisted.application.strports import service as endpoint_service
+import attrs
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.defer import TimeoutError as TimedOut
-from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
-from rolling_router.errors import SettingError
 from rolling_router.observe.access_log import AccessLog, AccessLogService, make_access_log
 from rolling_router.observe.counts import Counts
-from rolling_router.observe.figures import Figures
+from rolling_router.observe.figures import Ailment, Figures, Leaving, earliest
+from rolling_router.observe.log_file import STDOUT
 from rolling_router.observe.score import Score
 from rolling_router.options import Settings
+from rolling_router.probes import Asker, Probes
 from rolling_router.proxy.deadlines import Deadlines
 from rolling_router.proxy.dispatch import Dispatch
 from rolling_router.proxy.gate import Gate
+from rolling_router.proxy.instance_tls import InstanceTls
+from rolling_router.proxy.limits import ACTING
 from rolling_router.proxy.loop import Loop
+from rolling_router.proxy.secured import PROTOCOLS, SecuredGate
 from rolling_router.rollout.model import Role, Snapshot
+from rolling_router.routing.fleet import Load, Standing
 from rolling_router.routing.router import Router
+from rolling_router.traffic.descriptors import Watch, is_one_of_the_last, most_connections
+from rolling_router.traffic.ports import Port, Secured
+from rolling_router.traffic.sockets import Sockets
 
 _log = Logger()
 
-BACKLOG = 1024
-"""Connections that the kernel keeps for us. Beyond Twisted's 50, a burst of clients waits a second to try again."""
+LAST_SECONDS = 1.0
+"""Of the time for draining, when this process's place was taken: idle clients that did not come back until then go."""
 
 
 class Engine:
     """
     Carries the traffic in this process. Started and stopped by `service`, in the order of its methods.
 
-    :param loop: looks after the sockets; the ports are opened on it.
+    :param loop: looks after the connections; the ports are opened on it.
     """
 
-    def __init__(self, settings: Settings, router: Router, reactor: Any, loop: Loop) -> None:
+    def __init__(self, settings: Settings, router: Router, reactor: Any, loop: Loop, sockets: Sockets) -> None:
         """:raises SettingError: an endpoint or the access log cannot be meant."""
         self._drain_seconds = settings.drain_seconds
         self._reactor = reactor
         self._router = router
         self._loop = loop
+        limits = settings.limits
+        if not limits.connections_most:
+            limits = attrs.evolve(limits, connections_most=most_connections())
         self._counts = Counts(settings.app)
+        self._counts.limits.update(dict.fromkeys(ACTING, 0))  # from the start, so that the first one shows
+        self._revision: str | None = None  # of the settings in force
         self._access_log = _access_log(settings, reactor)
         self._log_service = None if self._access_log is None else AccessLogService(reactor, self._access_log)
         self._score = Score(self._counts, self._access_log)
         self._deadlines = Deadlines(reactor)
-        self._dispatch = Dispatch(loop, router, settings.limits, self._deadlines, self._score)
-        self._gate = Gate(self._dispatch, settings.trust, settings.limits, self._deadlines)
-        self._ports = [Port(text, "listen", self._gate, loop) for text in settings.listen]
+        self._tls = InstanceTls(settings.upstream_ca, settings.upstream_name)
+        self._dispatch = Dispatch(
+            loop, router, limits, self._deadlines, self._score, settings.rules, settings.retrying, self._tls
+        )
+        self._probes = Probes(
+            reactor, Asker(reactor, self._tls), settings.check, settings.rules, random.random, self._score.probed
+        )
+        self._gate = Gate(
+            self._dispatch,
+            settings.trust,
+            limits,
+            self._deadlines,
+            settings.via.encode("ascii"),
+            settings.drain_seconds,
+            is_one_of_the_last,
+        )
+        self._watch = Watch(reactor, loop, self._score.limited)
+        secured = Secured(SecuredGate(self._gate, reactor), PROTOCOLS)
+        self._ports = [Port(text, "listen", self._gate, loop, sockets, secured) for text in settings.listen]
 
     def bind(self) -> None:
         """
-        Take the ports, while the process may still be root. Clients that come are kept waiting until `release`.
+        Take the ports, while the process may still be root.
 
         :raises SettingError: a port cannot be had.
         """
@@ -63,20 +91,36 @@ class Engine:
         for port in self._ports:
             port.bind()
 
+    def open(self) -> None:
+        """Accept clients. They are kept waiting until `release`."""
+        for port in self._ports:
+            port.open()
+
     def start(self) -> None:
         if self._log_service is not None:
             self._log_service.startService()
         self._deadlines.startService()
-        for port in self._ports:
-            port.start()
+        self._watch.startService()
+        self._probes.startService()
 
-    def release(self) -> None:
-        """What can be known of the app at the start is known: serve."""
-        self._gate.release()
+    def release(self) -> Deferred[None]:
+        """What the store tells of the app is known: serve, as soon as every instance was asked. Fires then."""
+        return self._probes.settled().addCallback(lambda _: self._gate.release())
+
+    def reload(self) -> None:
+        """Read again what may have changed, and open anew what may have been moved."""
+        if self._access_log is not None:
+            self._access_log.file.reopen()
+        for port in self._ports:
+            port.reload()
+        self._tls.reload()
 
     def follow(self, snapshot: Snapshot) -> None:
         """Put a snapshot in force."""
-        self._dispatch.follow(snapshot)
+        before = self._router.plan
+        gone = self._dispatch.follow(snapshot, lambda: self._probes.follow(before, self._router.plan))
+        self._gate.draining.left(gone, before, self._router.plan)
+        self._revision = snapshot.revision
         self._counts.in_play([version.id for role in Role if (version := snapshot.version(role))])
 
     def figures(self) -> Deferred[Figures]:
@@ -85,68 +129,83 @@ class Engine:
     def figures_now(self) -> Figures:
         counts, now = self._counts, self._deadlines.now
         counts.clients_accepted, counts.clients_open = self._gate.accepted, self._gate.open
+        counts.handshakes, counts.failed_handshakes = self._gate.handshakes, self._gate.failed_handshakes
+        counts.streams_ended = self._gate.draining.ended
+        counts.retries_refused = self._dispatch.budget.refused
         counts.upstream_opened, counts.upstream_reused = self._score.opened, self._score.reused
+        counts.upstream_idle = self._dispatch.idle
         return Figures(
             counts,
             {str(load.instance): load.outstanding for load in self._router.loads},
-            frozenset(str(load.instance) for load in self._router.loads if load.out_until > now),
+            {str(load.instance): _ailment(load) for load in self._router.loads if load.out_until > now},
             self._gate.is_draining,
             0 if self._access_log is None else self._access_log.file.dropped,
+            self._revision,
+            [
+                Leaving(left.version, str(load.instance), load.outstanding)
+                for load, left in self._gate.draining.what_is_left().items()
+            ],
+            self._dispatch.waiting.counts(),
+            certificates=earliest(port.expiries() for port in self._ports),
         )
 
-    async def stop(self) -> None:
-        """Accept no more, let what is in flight end within the time for it, and let go of everything."""
+    async def stop(self, is_succeeded: bool = False) -> None:
+        """
+        Accept no more, let what is in flight end within the time for it, and let go of everything.
+
+        :param is_succeeded: another process accepts on the same sockets. Idle clients are not hung up on then: each is
+            told with its next answer, so that no request crosses the end of its connection.
+        """
+        await maybeDeferred(self._watch.stopService)
+        self._loop.catch_up()  # who is in the queue of a listening socket would be reset with it
         for port in self._ports:
             await port.stop()
-        await self._drain()
+        await self._drain(is_succeeded)
+        await maybeDeferred(self._probes.stopService)
         self._dispatch.close()
         self._deadlines.stopService()
         self._loop.close()
         if self._log_service is not None:
             await maybeDeferred(self._log_service.stopService)
 
-    async def _drain(self) -> None:
+    async def _drain(self, is_succeeded: bool) -> None:
         seconds = self._drain_seconds
-        drained = self._gate.drain()
+        drained = self._gate.drain(spares_idle=is_succeeded)
         if not drained.called:
             _log.info("draining {open} client connections, at most {most:g} s", open=self._gate.open, most=seconds)
+        last = self._reactor.callLater(max(0.0, seconds - LAST_SECONDS), self._gate.close_idle)
         try:
             await drained.addTimeout(seconds, self._reactor)
         except TimedOut:
             _log.warn("{cut} client connections were cut at the end of the drain", cut=self._gate.abort())
+        if last.active():
+            last.cancel()
 
 
-class Port:
-    """One listening endpoint, with refusals that name it."""
+def _ailment(load: Load) -> Ailment:
+    is_trusted = load.standing is Standing.TRUSTED
+    return Ailment("ejected" if is_trusted else load.standing.value, load.why)
 
-    def __init__(self, text: str, option: str, factory: Any, reactor: Any) -> None:
-        """:raises SettingError: the text is no endpoint."""
-        self._text = text
-        takes_backlog = text.removeprefix("haproxy:").startswith(("tcp:", "tcp6:", "ssl:", "tls:", "unix:"))
-        backlog = f":backlog={BACKLOG}" if takes_backlog and "backlog=" not in text else ""
-        try:
-            self._service: StreamServerEndpointService = endpoint_service(text + backlog, factory, reactor=reactor)
-        except Exception as wrong:  # endpoint parsers raise whatever their parts raise
-            raise SettingError(f"--{option} is {text!r}: {wrong}; write an endpoint, such as tcp:8000") from None
 
-    def bind(self) -> None:
-        """:raises SettingError: the port cannot be had."""
-        try:
-            self._service.privilegedStartService()
-        except (CannotListenError, OSError, OverflowError) as wrong:  # the last: a port above 65535
-            cause = getattr(wrong, "socketError", wrong)
-            why = getattr(cause, "strerror", None) or str(cause)
-            raise SettingError(f"cannot listen on {self._text}: {why}") from None
+def check_access_log(settings: Settings, reactor: Any) -> None:
+    """
+    For the parent of workers: one that cannot write the log ends, and so would whoever takes its place, for ever.
 
-    def start(self) -> None:
-        self._service.startService()
-
-    def stop(self) -> Deferred[Any]:
-        return maybeDeferred(self._service.stopService)
+    :raises SettingError: it cannot be written.
+    """
+    log = _access_log(settings, reactor)
+    if log is not None and log.file.path != STDOUT:
+        log.file.open()
+        log.file.close()
 
 
 def _access_log(settings: Settings, reactor: Any) -> AccessLog | None:
     if settings.access_log is None:
         return None
-    masks = not settings.log_whole_addresses
-    return make_access_log(settings.access_log_form, settings.access_log, reactor.seconds, mask_addresses=masks)
+    return make_access_log(
+        settings.access_log_form,
+        settings.access_log,
+        reactor.seconds,
+        mask_addresses=not settings.log_whole_addresses,
+        keep_query=not settings.log_no_query,
+    )

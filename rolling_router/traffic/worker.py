@@ -11,29 +11,39 @@ from twisted.internet.stdio import StandardIO
 from twisted.python.failure import Failure
 
 from rolling_router.observe.figures import Figures
-from rolling_router.traffic.crew import ASK, ASK_FD, TELL_FD
+from rolling_router.traffic.crew import ASK, ASK_FD, LEAVE, READY, RELOAD, TELL_FD
 
 
 class Teller(Protocol):
     """
-    Tells the parent this worker's figures when asked, and ends the worker when the parent is gone.
+    Does as the parent says, tells it this worker's figures when asked, and ends the worker when the parent is gone.
 
-    :param figures: what to tell.    :param orphaned: called once, when nobody can ask any more.
+    :param figures: what to tell.    :param reload: read again what may have changed.
+    :param leave: called once: others accept now, or nobody can ask any more. With whether it is the former.
     """
 
-    def __init__(self, figures: Callable[[], Figures], orphaned: Callable[[], Any]) -> None:
+    def __init__(self, figures: Callable[[], Figures], reload: Callable[[], Any], leave: Callable[[bool], Any]) -> None:
         self._figures = figures
-        self._orphaned = orphaned
-        self._asked = b""
+        self._reload = reload
+        self._leave = leave
+        self._heard = b""
 
     def listen(self, reactor: Any) -> None:
         StandardIO(self, stdin=ASK_FD, stdout=TELL_FD, reactor=reactor)  # type: ignore[call-arg]  # mypy reads Windows'
 
+    def ready(self) -> None:
+        """This worker serves."""
+        self.transport.write(READY)  # type: ignore[union-attr]
+
     def dataReceived(self, data: bytes) -> None:
-        self._asked += data
-        while self._asked.startswith(ASK):
-            self._asked = self._asked[len(ASK) :]
-            self.transport.write(json.dumps(self._figures().as_dict()).encode("ascii") + b"\n")  # type: ignore[union-attr]
+        *words, self._heard = (self._heard + data).split(b"\n")
+        for word in words:
+            if word == ASK.strip():
+                self.transport.write(json.dumps(self._figures().as_dict()).encode("ascii") + b"\n")  # type: ignore[union-attr]
+            elif word == RELOAD.strip():
+                self._reload()
+            elif word == LEAVE.strip():
+                self._leave(True)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._orphaned()
+        self._leave(False)

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import attrs
 
-from .router import free_port, until
+from tests.ports import free_port
+
+from .router import until
 
 # Where Debian puts it, which is not on everybody's path.
-_NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
+NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
 
-_CONFIGURATION = """
+_AROUND = """
 daemon off;
 master_process off;
 pid {directory}/nginx.pid;
@@ -27,6 +29,10 @@ http {{
     fastcgi_temp_path {directory}/fastcgi;
     uwsgi_temp_path {directory}/uwsgi;
     scgi_temp_path {directory}/scgi;
+    {http}
+}}
+"""
+_INSTANCE = """
     default_type text/plain;
     keepalive_requests {kept_requests};
     client_max_body_size 100m;
@@ -40,8 +46,33 @@ http {{
         location /moved {{ return 301 /hello; }}
         location /slow {{ limit_rate 2m; }}
     }}
-}}
 """
+
+
+def start_nginx(directory: Path, port: int, http: str) -> subprocess.Popen[bytes]:
+    """
+    Start an nginx, and wait until it listens.
+
+    :param directory: for its configuration and its log.    :param http: what is configured within ``http``.
+    """
+    configuration, log = directory / "nginx.conf", directory / "error.log"
+    configuration.write_text(_AROUND.format(directory=directory, http=http))
+    process = subprocess.Popen(
+        [NGINX, "-p", str(directory), "-c", str(configuration), "-e", str(log)], stdin=subprocess.DEVNULL
+    )
+
+    def listens() -> bool:
+        assert process.poll() is None, log.read_text()
+        with socket.socket() as knocking:
+            return knocking.connect_ex(("127.0.0.1", port)) == 0
+
+    try:
+        until(listens, what="nginx listens")
+    except AssertionError:
+        process.kill()
+        process.wait()
+        raise
+    return process
 
 
 @attrs.define(eq=False)
@@ -57,14 +88,9 @@ class Nginx:
 
     def __attrs_post_init__(self) -> None:
         self.files.mkdir()
-        configuration = self.directory / "nginx.conf"
         names = {"directory": self.directory, "port": self.port, "version": self.version}
-        configuration.write_text(_CONFIGURATION.format(kept_requests=self.kept_requests, **names))
-        self.process = subprocess.Popen(
-            [_NGINX, "-p", str(self.directory), "-c", str(configuration), "-e", str(self.directory / "error.log")],
-            stdin=subprocess.DEVNULL,
-        )
-        until(self._listens, what="nginx listens")
+        http = _INSTANCE.format(kept_requests=self.kept_requests, **names)
+        self.process = start_nginx(self.directory, self.port, http)
 
     @property
     def address(self) -> str:
@@ -81,8 +107,3 @@ class Nginx:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-
-    def _listens(self) -> bool:
-        assert self.process.poll() is None, (self.directory / "error.log").read_text()
-        with socket.socket() as knocking:
-            return knocking.connect_ex(("127.0.0.1", self.port)) == 0

@@ -6,9 +6,7 @@ import hashlib
 import http.client
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sysconfig
 import time
@@ -19,12 +17,16 @@ from typing import Any
 
 import attrs
 
+from tests.ports import free_port
+
 from .wire import Wire
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TWISTD = str(Path(sysconfig.get_path("scripts")) / "twistd")
 APP = "shop"
 START_SECONDS = 30.0
+TOKEN = "rrt_of-the-live-tests-and-nobody-else"
+"""An operator's: routers take it from their environment, and the tests send it."""
 
 
 Keys = dict[str, str]
@@ -49,16 +51,7 @@ def rollout(stable: Iterable[Any] = (), candidate: Iterable[Any] = (), blend: An
     return keys
 
 
-def free_port() -> int:
-    """A port that nobody listens on, below those that the system gives to outgoing connections."""
-    while True:
-        port = random.randrange(15_000, 32_000)
-        with socket.socket() as listening, suppress(OSError):
-            listening.bind(("127.0.0.1", port))
-            return port
-
-
-def until(holds: Callable[[], Any], seconds: float = 10.0, what: str = "") -> Any:
+def until(holds: Callable[[], Any], seconds: float = 30.0, what: str = "") -> Any:
     """Ask again and again until the answer is true, and give it back."""
     deadline = time.monotonic() + seconds
     while not (found := holds()):
@@ -142,7 +135,7 @@ class Router:
     def get(self, path: str) -> tuple[int, bytes]:
         asking = http.client.HTTPConnection("127.0.0.1", self.admin, timeout=10)
         try:
-            asking.request("GET", path)
+            asking.request("GET", path, headers={"Authorization": f"Bearer {TOKEN}"})
             answer = asking.getresponse()
             return answer.status, answer.read()
         finally:
@@ -190,7 +183,7 @@ def run(directory: Path, argv: list[str], environ: Mapping[str, str] | None = No
         return subprocess.Popen(
             [TWISTD, "-n", "--pidfile=", "rolling-router", *argv],
             cwd=directory,
-            env={**own, "PYTHONPATH": str(ROOT), **(environ or {})},
+            env={**own, "PYTHONPATH": str(ROOT), "ROLLING_ROUTER_TOKEN": TOKEN, **(environ or {})},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,

@@ -49,7 +49,7 @@ def test_the_json_log_tells_each_request_and_why_it_went_where_it_went(
         wire.ask(get("/missing", "Cookie: theirs=secret", "Authorization: Basic secret"))
         router.put(rollout([stable], [candidate], 100, 1))
         cookie = (wire.ask(get()).one(b"Set-Cookie") or b"").partition(b";")[0].decode()
-        wire.ask(get("/gone"))
+        wire.ask(get("/gone", method="PATCH"))
         router.put(rollout([stable], [candidate], 50, 1))
         wire.ask(get("/", f"Cookie: {cookie}"))
         router.put(rollout([stable], [candidate], 0, 1))
@@ -102,6 +102,15 @@ def test_the_common_log_is_common(start_router: StartRouter, instances: tuple[In
     matched = re.fullmatch(pattern, second)
     assert matched
     assert matched.groups() == ("HEAD / HTTP/1.1", "200", "-")
+
+
+def test_queries_may_be_left_out(start_router: StartRouter, instances: tuple[Instance, Instance]) -> None:
+    router = start_router(rollout(instances[:1]), "--access-log=access.log", "--log-no-query")
+    assert router.ask(get("/shop?token=s", "Referer: https://shop.example/in?token=s")).status == 200
+    assert instances[0].calls[-1].target == b"/shop?token=s"
+    (line,) = lines(router.directory / "access.log", 1)
+    assert "token" not in line
+    assert (json.loads(line)["target"], json.loads(line)["referer"]) == ("/shop", "https://shop.example/in")
 
 
 def test_the_log_may_be_rotated_by_renaming_it(start_router: StartRouter, instances: tuple[Instance, Instance]) -> None:
@@ -181,6 +190,20 @@ def test_metrics_parse_and_add_up_to_what_was_sent(
     assert (total(found, "store_up"), total(found, "snapshot_age_seconds")) == (1, 0)
     assert total(found, "upstream_connections_reused_total") >= 88
     assert total(found, "build_info") == 1
+
+
+def test_connections_that_are_kept_for_the_next_request_are_seen(
+    start_router: StartRouter, instances: tuple[Instance, Instance]
+) -> None:
+    router = start_router(rollout([instances[0]]), "--pool-seconds=2")
+
+    def idle() -> float:
+        return total(samples(router), "upstream_idle_connections")
+
+    assert idle() == 0
+    router.ask(get())
+    until(lambda: idle() == 1, what="it is kept")
+    until(lambda: idle() == 0, what="it has waited long enough")
 
 
 def test_status_says_the_same_as_the_metrics(start_router: StartRouter, instances: tuple[Instance, Instance]) -> None:

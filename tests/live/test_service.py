@@ -19,10 +19,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 import rolling_router
+from tests.ports import free_port
 
 from .conftest import StartInstance, StartRouter
 from .instance import Call, Instance
-from .router import APP, ROOT, Router, free_port, rollout, run, until
+from .router import APP, ROOT, Router, rollout, run, until
 from .wire import Wire, get
 
 
@@ -61,6 +62,8 @@ def refused(port: int) -> bool:
         socket.create_connection(("127.0.0.1", port), 1).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:  # it was queued when the socket was closed
+        return False
     return False
 
 
@@ -164,6 +167,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tls(port: int, certificate: Path) -> Wire:
     context = ssl.create_default_context(cafile=str(certificate / "certificate.pem"))
+    context.set_alpn_protocols(["http/1.1"])  # as every browser does, and curl
     plain = socket.create_connection(("127.0.0.1", port), 10)
     return Wire(port, sock=context.wrap_socket(plain, server_hostname="shop.example"))
 
@@ -193,6 +197,26 @@ def test_clients_by_tls_are_told_apart(
         assert wire.answer().status == 400
         assert wire.is_closed()
     assert router.stop() == 0
+
+
+@pytest.mark.parametrize("offered", [[], ["h2", "http/1.1"]], ids=["nothing", "as browsers do"])
+def test_both_ports_agree_with_what_clients_offer_by_alpn(
+    start_router: StartRouter, instance: Instance, certificate: Path, offered: list[str]
+) -> None:
+    """Twisted's own endpoint, `ssl:`, ended the handshake with everybody who offered anything."""
+    by_ssl = "ssl:{}:privateKey={}/key.pem:certKey={}/certificate.pem:interface=127.0.0.1"
+    ports = [free_port(), free_port()]
+    listen, admin = (by_ssl.format(port, certificate, certificate) for port in ports)
+    start_router(rollout([instance]), "--admin", admin, listen=listen)
+    context = ssl.create_default_context(cafile=str(certificate / "certificate.pem"))
+    if offered:
+        context.set_alpn_protocols(offered)
+    for port, path in zip(ports, ("/", "/healthz"), strict=True):
+        with socket.create_connection(("127.0.0.1", port), 10) as plain:
+            secured = context.wrap_socket(plain, server_hostname="shop.example")
+            assert secured.selected_alpn_protocol() == ("http/1.1" if offered else None)
+            with Wire(port, sock=secured) as wire:
+                assert wire.ask(get(path)).status == 200
 
 
 def test_a_unix_socket_serves_and_tells_no_address(
@@ -282,7 +306,9 @@ REFUSALS = {
     "a number that is none": Refusal("--drain-seconds soon", "--drain-seconds 'soon'"),
     "a number out of range": Refusal("--head-seconds 0", "--head-seconds '0'"),
     "a number that is not a number": Refusal("--idle-seconds nan", "--idle-seconds 'nan'"),
-    "a number from the environment": Refusal("", "--pool-idle 'many'", environ="ROLLING_ROUTER_POOL_IDLE=many"),
+    "a number from the environment": Refusal(
+        "", "ROLLING_ROUTER_POOL_IDLE 'many'", environ="ROLLING_ROUTER_POOL_IDLE=many"
+    ),
     "a flag from the environment": Refusal("", "'maybe'", environ="ROLLING_ROUTER_LOG_WHOLE_ADDRESSES=maybe"),
     "no endpoint": Refusal("--listen nonsense", "--listen 'nonsense'"),
     "an endpoint without certificate": Refusal("--listen ssl:{free}:privateKey=none.pem", "--listen none.pem"),
@@ -388,3 +414,13 @@ def test_everything_can_come_from_the_environment_and_the_command_line_wins(tmp_
         assert router.stop() == 0
     finally:
         router.kill()
+
+
+def test_an_ipv4_client_of_a_dual_stack_socket_is_told_of_by_its_plain_address(
+    start_router: StartRouter, start_instance: StartInstance
+) -> None:
+    port, instance = free_port(), start_instance()
+    router = start_router(rollout([instance]), listen=f"tcp6:{port}")
+    router.port = port
+    assert router.ask(get()).status == 200
+    assert instance.calls[-1].one(b"X-Forwarded-For") == b"127.0.0.1"

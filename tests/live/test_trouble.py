@@ -454,3 +454,18 @@ def test_all_dead_is_a_503_and_any_that_comes_back_ends_it(start_instance: Start
     other.start()
     # Trying one that is said to be down beats a certain error, so this holds from the first request on.
     assert [router.ask(get()).status for _ in range(10)] == [200] * 10
+
+
+def test_a_slow_upload_whose_instance_dies_has_its_answer_however_long_it_sends(
+    router: Router, instance: Instance
+) -> None:
+    instance.on("/dies", Call.reset)
+    never = threading.Event()
+    with router.wire(seconds=30) as wire:
+        wire.send(b"PUT /dies HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 1000000\r\n\r\nabc")
+        for _ in range(20):  # longer than --linger-seconds, never silent for so long
+            never.wait(0.25)
+            wire.send(b"x" * 100)
+        answer = wire.answer()
+        assert (answer.status, answer.one(b"Connection")) == (502, b"close")
+        assert wire.is_closed()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from rolling_router.rollout.keys import revision as settings_revision
+
 from .conftest import StartInstance, StartRouter
-from .router import Router, rollout, until
+from .router import APP, Router, rollout, until
 from .wire import get
 
 
@@ -66,6 +69,18 @@ def test_a_worker_that_dies_is_replaced_and_the_others_serve_meanwhile(crew: Rou
     assert "another one takes its place" in crew.output()
 
 
+def test_who_takes_the_place_of_a_worker_while_the_store_is_away_accepts_nobody_yet(crew: Router) -> None:
+    until(lambda: crew.status()["snapshot"]["revision"], what="all know what to serve")
+    crew.store.rename(crew.store.with_suffix(".away"))
+    until(lambda: crew.output().count("the store is lost") == 3, what="all have noticed")
+    os.kill(min(workers(crew)), signal.SIGKILL)
+    until(lambda: crew.output().count("the store is lost") == 4, 30, "the new one has found nothing")
+    assert [crew.ask(get()).status for _ in range(20)] == [200] * 20
+    crew.store.with_suffix(".away").rename(crew.store)
+    until(lambda: crew.status()["counts"]["requests"] >= 20)
+    assert crew.ask(get()).status == 200
+
+
 def test_workers_end_when_their_parent_is_killed(start_instance: StartInstance, tmp_path: Path) -> None:
     router = Router(tmp_path, ("--workers", "2"))
     router.write(rollout([start_instance("1.0")]))
@@ -84,6 +99,20 @@ def test_a_change_is_in_force_in_every_worker(start_instance: StartInstance, sta
         router.put(rollout([versions[version]]))
         wanted = [version] * 8
         until(lambda: [router.ask(get()).version for _ in range(8)] == wanted, what=f"all serve {version}")  # noqa: B023
+
+
+def test_the_status_tells_a_revision_that_all_workers_have_in_force(crew: Router) -> None:
+    def revision() -> str | None:
+        found: str | None = crew.status()["snapshot"]["revision"]
+        return found
+
+    first = until(revision, what="a revision")
+    keys = json.loads(crew.store.read_text())
+    crew.write({**keys, f"rolling/{APP}/blendpercent": "51"})
+    second = until(lambda: (now := revision()) != first and now, what="another revision")
+    assert second == settings_revision(APP, {**keys, f"rolling/{APP}/blendpercent": "51"})
+    crew.write({**keys, "rolling/other/blendpercent": "1"})
+    assert until(lambda: (now := revision()) != second and now, what="the first revision") == first
 
 
 def test_a_unix_socket_and_the_proxy_protocol_can_be_shared_too(

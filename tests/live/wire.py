@@ -49,7 +49,7 @@ class Cut(Exception):
 class Wire:
     """One connection. Every wait ends after `seconds`."""
 
-    def __init__(self, port: int, seconds: float = 10.0, sock: Any = None) -> None:
+    def __init__(self, port: int, seconds: float = 30.0, sock: Any = None) -> None:
         self.sock = sock or socket.create_connection(("127.0.0.1", port), seconds)
         self.sock.settimeout(seconds)
         if self.sock.family == socket.AF_INET:

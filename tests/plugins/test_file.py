@@ -7,8 +7,10 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -34,6 +36,12 @@ def opened(path: Any) -> Any:
     from twisted.internet import reactor
 
     return FileStorePlugin().open(str(path), StoreContext(reactor, "shop", {}))
+
+
+def last_write(path: Any) -> tuple[int, ...]:
+    """What a write would change of ``path``: a read may change the time of the last access."""
+    seen = path.stat()
+    return seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
 
 
 @pytest.fixture
@@ -172,11 +180,24 @@ async def test_a_file_of_no_use_is_lost_never_empty_and_is_read_again_when_mende
     assert await store.read(["rolling/"]) == before
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@contextmanager
+def as_a_plain_user():
+    """Root may read everything."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
 @pytest_twisted.ensureDeferred
 async def test_an_unreadable_file_is_lost_and_says_who_should_read_it(path, store):
     path.chmod(0)
-    assert f"let the user {os.geteuid()}" in await lost(store.read(["rolling/"]))
+    with as_a_plain_user():
+        assert f"let the user {os.geteuid()}" in await lost(store.read(["rolling/"]))
     path.chmod(0o600)
     assert (await store.read([KEY])).keys == {KEY: "0"}
 
@@ -186,6 +207,20 @@ def test_a_refused_read_says_who_should_be_let_read():
     assert file_store._why_not_read(refused) == (
         f"Permission denied; let the user {os.geteuid()}, as whom the router runs, read it"
     )
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_directory_that_may_not_be_written_to_is_not_said_to_be_absent():
+    with tempfile.TemporaryDirectory() as directory:  # not below pytest's own, which is closed to other users
+        os.chmod(directory, 0o555)
+        with as_a_plain_user():
+            store = opened(f"{directory}/rollout.json")
+            text = await lost(store.put({KEY: "20"}, {}))
+            await store.close()
+            user = os.geteuid()
+        os.chmod(directory, 0o755)
+    told = f"Permission denied; let the user {user} write to the directory {directory}"
+    assert text == f"{directory}/rollout.json cannot be written: {told}"
 
 
 @pytest_twisted.ensureDeferred
@@ -277,9 +312,9 @@ async def test_a_new_file_has_the_mode_that_the_umask_gives(path, store):
 
 @pytest_twisted.ensureDeferred
 async def test_a_write_that_changes_nothing_leaves_the_file_alone(path, store):
-    before = path.stat()
+    before = last_write(path)
     await store.put({KEY: "0", "rolling/never": None}, {})
-    assert path.stat() == before
+    assert last_write(path) == before
 
 
 @pytest_twisted.ensureDeferred
@@ -316,12 +351,12 @@ async def test_a_write_into_an_editors_save_does_not_take_absent_for_empty(path,
 
 @pytest_twisted.ensureDeferred
 async def test_a_conflict_names_key_and_texts_and_writes_nothing(path, store):
-    before = path.stat()
+    before = last_write(path)
     with pytest.raises(Conflict, match="rolling/shop/blendpercent is '0', not '5' any more"):
         await store.put({KEY: "20"}, {KEY: "5"})
     with pytest.raises(Conflict, match="rolling/shop/none is absent, not 'x' any more"):
         await store.put({KEY: "20"}, {"rolling/shop/none": "x"})
-    assert path.stat() == before
+    assert last_write(path) == before
 
 
 @pytest_twisted.ensureDeferred

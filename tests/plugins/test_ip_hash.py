@@ -34,18 +34,18 @@ class TestContract(StrategyContract):
 
 @pytest.fixture(scope="module")
 def went():
-    """Blend to the addresses that go to the candidate: of 10,000 clients in one structured network."""
-    addresses = [f"10.0.{x}.{y}" for x in range(40) for y in range(250)]
+    """Blend to the addresses that go to the candidate: of 4,000 clients in one structured network."""
+    addresses = [f"10.0.{x}.{y}" for x in range(16) for y in range(250)]
     return [first(addresses, blend) for blend in BLENDS]
 
 
 def test_every_blend_gets_its_share_of_a_structured_network(went):
     for blend in BLENDS:
-        assert abs(len(went[blend]) / 100 - blend) < 1.5, blend  # percentage points; three standard errors at 50
+        assert abs(len(went[blend]) / 40 - blend) < 2.4, blend  # percentage points; three standard errors at 50
 
 
 def test_nothing_is_nobody_and_all_is_everybody(went):
-    assert (len(went[0]), len(went[100])) == (0, 10_000)
+    assert (len(went[0]), len(went[100])) == (0, 4_000)
 
 
 def test_raising_the_blend_only_adds_clients(went):

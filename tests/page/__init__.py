@@ -1,0 +1,1 @@
+"""The settings page in a real browser, against the real process."""

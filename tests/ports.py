@@ -1,0 +1,33 @@
+"""Ports for what tests start: never one that another test is about to take."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import cycle
+
+FIRST, LAST = 20_000, 32_000
+"""Below those that the system gives to outgoing connections."""
+
+
+def _turns() -> Iterator[int]:
+    """One after the other. Each process of pytest-xdist has ports of its own, with the same place in their row."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    own = range(FIRST + number, LAST, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+    begin = random.randrange(len(own))
+    return cycle([*own[begin:], *own[:begin]])
+
+
+_TURNS = _turns()
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on, and that is not given again for a long while."""
+    for port in _TURNS:
+        with socket.socket() as listening, suppress(OSError):
+            listening.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("the turns have no end")
