@@ -29,6 +29,8 @@ class Load:
     versions: Counter[str] = attrs.field(factory=Counter)
     seconds: list[float] = attrs.field(factory=list)
     wrong: list[object] = attrs.field(factory=list)
+    _since: float = 0.0
+    _lock: threading.Lock = attrs.field(factory=threading.Lock)
     _over: threading.Event = attrs.field(factory=threading.Event)
     _clients: list[threading.Thread] = attrs.field(factory=list)
 
@@ -47,9 +49,11 @@ class Load:
             assert self.seconds
 
     def forget(self) -> None:
-        """Begin anew to count and to measure."""
-        self.versions.clear()
-        self.seconds.clear()
+        """Begin anew to count and to measure. What was asked before, and is answered only now, does not count."""
+        with self._lock:
+            self._since = time.monotonic()
+            self.versions.clear()
+            self.seconds.clear()
 
     def _run(self, number: int) -> None:
         wire = None
@@ -59,8 +63,10 @@ class Load:
                 began = time.monotonic()
                 answer = wire.ask(get("/", *(("Connection: close",) if number % 4 == 0 else ())))
                 assert (answer.status, answer.is_cut) == (200, False), answer
-                self.seconds.append(time.monotonic() - began)
-                self.versions[answer.version] += 1
+                with self._lock:
+                    if began > self._since:
+                        self.seconds.append(time.monotonic() - began)
+                        self.versions[answer.version] += 1
             except Exception as wrong:
                 self.wrong.append((number, repr(wrong)))
                 return
