@@ -198,6 +198,23 @@ def test_keyvalues_that_are_not_there_are_created_by_choosing_values(start_route
     }
 
 
+def test_a_question_that_follows_another_at_once_has_its_own_answer(router, open_page):
+    page = open_page(router)
+    expect(page.locator("#stable-name")).to_have_text("shop-41")
+    # The browser tells of the first one's end a frame later, when the second is open.
+    page.evaluate(
+        """() => {
+            const promote = document.querySelector("#promote"), question = document.querySelector("#ask");
+            promote.click();
+            question.close("no");
+            promote.click();
+        }"""
+    )
+    page.evaluate("() => new Promise((over) => requestAnimationFrame(() => requestAnimationFrame(over)))")
+    page.locator("#ask-yes").click()
+    expect(page.locator("#stable-name")).to_have_text("shop-42")
+
+
 def test_the_whole_can_be_done_by_keyboard_alone(router, open_page):
     page = open_page(router)
     page.reload()  # signing in has moved the focus to the settings

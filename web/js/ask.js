@@ -5,6 +5,8 @@ import { byId, make, say } from "./dom.js";
 /** Take the question back, as with no: who asked is signed out. */
 export const unask = () => byId("ask").close("no");
 
+let takeBack = () => {}; // the question before: the browser tells of its end a frame later, when another may be open
+
 export function ask({ title, lines, yes, kind }) {
   const dialog = byId("ask");
   say(byId("ask-title"), title);
@@ -17,9 +19,11 @@ export function ask({ title, lines, yes, kind }) {
   dialog.returnValue = "no";
   dialog.showModal();
   byId("ask-no").focus(); // the harmless answer is the one that Enter gives
+  takeBack();
   return new Promise((resolve) => {
-    dialog.addEventListener("close", () => {
-      resolve(dialog.returnValue === "yes" ? byId("ask-why").value.trim() : null);
-    }, { once: true });
+    takeBack = () => resolve(null);
+    dialog.onclose = () => {
+      if (!dialog.open) resolve(dialog.returnValue === "yes" ? byId("ask-why").value.trim() : null);
+    };
   });
 }
