@@ -6,6 +6,7 @@ import pytest
 
 from tests import outside
 from tests.fakes import House
+from tests.secured import connector
 
 LONG = ("test_tutorial.py", "test_occs.py", "test_occs_store.py", "test_settings_port.py", "test_deploy_breaks.py")
 """Files that take longest: begun first, so that none is still at it when the others have ended."""
@@ -49,3 +50,9 @@ def make_house():
 def house(make_house):
     """The engine in memory, before one instance."""
     return make_house()
+
+
+@pytest.fixture
+def connect_by_tls(tmp_path):
+    """Connect a client by TLS to the engine in memory: ``connect_by_tls(house, "h2")``; see `tests.secured`."""
+    return connector(tmp_path)

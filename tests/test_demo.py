@@ -40,7 +40,9 @@ def test_a_file_that_cannot_be_read_is_named_and_left_alone(tmp_path, text, said
 
 def test_the_link_that_signs_in_is_taken_from_the_log():
     link = Link(8080)
-    link.hear("[x#info] nobody has a token yet; sign in once, within 30 minutes, by http://127.0.0.1:8080/#code=aB_c-1\n")
+    link.hear(
+        "[x#info] nobody has a token yet; sign in once, within 30 minutes, by http://127.0.0.1:8080/#code=aB_c-1\n"
+    )
     link.hear("[x#info] hello-world: routing on tcp:8000; settings port on tcp:8080\n")
     assert link.text() == "http://127.0.0.1:8080/#code=aB_c-1 (signs in, once)"
 

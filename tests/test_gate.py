@@ -33,6 +33,20 @@ def test_clients_that_are_held_wait_and_are_then_served(make_house):
     assert client.take() == answer()
 
 
+def test_a_client_that_is_held_for_longer_than_a_head_may_take_is_served(make_house):
+    house = make_house(Snapshot("shop"), limits=Limits(head_seconds=2))
+    house.gate.hold()
+    client, silent = house.client(get()), house.client()
+    house.wait(5)
+    house.follow(ONE)
+    house.gate.release()
+    house.turn()
+    house.accept().send(answer())
+    assert client.take() == answer()
+    house.wait(3)
+    assert not silent.is_open
+
+
 def test_a_drain_with_nobody_there_is_over_at_once(house):
     assert drain(house).called
 

@@ -76,6 +76,7 @@ class Downstream(Side):
             self.abort()
         elif self._gate.is_held:
             self._hold(True)
+            self.deadline = NEVER
 
     def dataReceived(self, data: bytes) -> None:
         if self._is_over:
@@ -134,6 +135,7 @@ class Downstream(Side):
         """Begin to read, where `Gate.is_held` had kept us from it."""
         if self.exchange is None and not self._is_over:
             self._hold(False)
+            self._wait_for(_HEAD, self._limits.head_seconds)
 
     def drain(self) -> None:
         """End after the requests in hand, the one included whose head is coming; at once if there are none."""

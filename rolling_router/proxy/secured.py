@@ -70,7 +70,7 @@ class _Site(Site):
 @implementer(IHandshakeListener)
 class Secured(Protocol):
     """
-    One TLS connection. A member of its gate while the handshake goes on, and as long as it is HTTP/2.
+    One TLS connection. A member of its gate while the handshake goes on or it is held, and as long as it is HTTP/2.
 
     :ivar deadline: see `proxy.deadlines`.
     """
@@ -79,7 +79,8 @@ class Secured(Protocol):
         self._gate = gate
         self._site = site
         self._inner: Any = None
-        self._is_h2 = False
+        self._is_agreed = self._is_h2 = False
+        self._early = b""  # what it has said while it is held
         self._closing: Closing | None = None
         self._told_at = NEVER  # to begin no more
         self.deadline = NEVER
@@ -92,9 +93,18 @@ class Secured(Protocol):
             self.abort()
 
     def handshakeCompleted(self) -> None:
+        self._gate.handshakes += 1
+        self._is_agreed = True
+        if self._gate.is_held:
+            self.deadline = NEVER
+            self.transport.pauseProducing()  # type: ignore[union-attr]
+        else:
+            self._begin()
+
+    def _begin(self) -> None:
+        """What was agreed upon is spoken now."""
         gate, transport = self._gate, self.transport
         assert transport is not None
-        gate.handshakes += 1
         self._is_h2 = getattr(transport, "negotiatedProtocol", None) == b"h2"
         if not self._is_h2:
             self.deadline = NEVER
@@ -108,9 +118,6 @@ class Secured(Protocol):
         self._inner.makeConnection(transport)
         transport.registerProducer(self._inner, True)  # type: ignore[attr-defined]
         gate.multiplexed.add(self)
-        if gate.is_held:
-            self.deadline = NEVER
-            transport.pauseProducing()  # type: ignore[attr-defined]
         if gate.is_draining:
             self.drain()
 
@@ -118,6 +125,11 @@ class Secured(Protocol):
         if self._closing is not None:
             return
         inner = self._inner
+        if (
+            inner is None
+        ):  # it came with the last of the handshake, and is delivered though we have paused the transport
+            self._early += data
+            return
         inner.dataReceived(data)
         if not self._is_h2:
             return
@@ -133,7 +145,7 @@ class Secured(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._closing is not None:
             self._closing.over()
-        if self._inner is None:
+        if not self._is_agreed:
             self._gate.failed_handshakes += 1
         if self._inner is None or self._is_h2:
             self._gate.multiplexed.discard(self)
@@ -181,12 +193,17 @@ class Secured(Protocol):
         self._closing = Closing(self.transport, gate.deadlines, gate.limits, gate.dispatch.limited)
 
     def release(self) -> None:
-        if self._is_h2 and self._closing is None:
+        if self._is_agreed and self._inner is None:
             self.deadline = self._gate.deadlines.now + self._gate.limits.head_seconds
+            self._begin()
             self.transport.resumeProducing()  # type: ignore[union-attr]
+            early, self._early = self._early, b""
+            if early:
+                self.dataReceived(early)
 
     def drain(self) -> None:
         """Have the client begin no more requests, and end with the last one. One in its handshake is waited for."""
+        self.release()  # where it is held still
         if self._is_h2 and self._closing is None and self._told_at == NEVER:
             self._told_at = self._gate.deadlines.now
             self._inner.announce_end()
