@@ -225,6 +225,29 @@ def test_one_that_is_told_to_end_while_it_waits_leaves_no_mark():
     assert list(deploys.store.keys) == ["rolling-deploy/shop/turn/a"]
 
 
+def test_a_store_that_is_away_at_the_end_of_a_turn_is_waited_for_so_that_no_mark_stays():
+    deploys, end = Deploys(), Deferred()
+    over = deploys.start(deploys.have("a", end))
+    deploys.store.is_away = True
+    end.callback(None)
+    deploys.clock.pump([1.0] * 5)
+    assert (over.called, len(deploys.store.keys)) == (False, 1)
+    deploys.store.is_away = False
+    deploys.clock.pump([1.0] * 2)
+    assert (over.called, deploys.store.keys) == (True, {})
+
+
+def test_one_that_is_told_to_end_at_the_end_of_its_turn_tries_once_more_to_leave_no_mark():
+    deploys, end = Deploys(), Deferred()
+    over = deploys.start(deploys.have("a", end)).addErrback(lambda _: None)
+    deploys.store.is_away = True
+    end.callback(None)
+    deploys.clock.pump([1.0] * 5)
+    deploys.store.is_away = False
+    over.cancel()
+    assert (over.called, deploys.store.keys) == (True, {})
+
+
 # Patience
 
 

@@ -71,7 +71,10 @@ class Keys:
         await self.write({self._mark(version): mark})
 
     async def unmark(self, version: str) -> None:
-        """Try to, once: we may be leaving. A mark that stays is taken for what it is after a while."""
+        await self.write({self._mark(version): None})
+
+    async def try_to_unmark(self, version: str) -> None:
+        """Once: we may be leaving. A mark that stays is taken for what it is after a while."""
         with suppress(StoreLost):
             await maybeDeferred(self.store.put, {self._mark(version): None}, {})
 

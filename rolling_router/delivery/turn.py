@@ -42,8 +42,10 @@ class Turn:
         try:
             await self._take(version)
             yield
-        finally:
             await self.keys.unmark(version)
+        except BaseException:
+            await self.keys.try_to_unmark(version)
+            raise
 
     async def _take(self, version: str) -> None:
         first_seen: dict[tuple[str, str], float] = {}
