@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import cycle
 
-FIRST, LAST = 20_000, 32_000
-"""Below those that the system gives to outgoing connections."""
+FIRST, LAST = 10_100, 15_000
+"""
+Below those that the system gives to outgoing connections, and those that emulators (from 20,000) and tutorials (from
+15,000) draw for their containers: a port that is given here and not listened on yet looks free to them.
+"""
 
 
 def _turns() -> Iterator[int]:

@@ -11,6 +11,8 @@ from typing import Any
 
 import attrs
 
+from tests.ports import free_port
+
 from .wire import Fields, chunked, reset
 
 SECONDS = 30.0
@@ -124,7 +126,7 @@ class Instance:
     :ivar calls: every request whose head came, in order.    :ivar connections: how many were made to it.
     """
 
-    def __init__(self, version: str = "1.0", name: str = "a", port: int = 0) -> None:
+    def __init__(self, version: str = "1.0", name: str = "a", port: int | None = None) -> None:
         self.version = version
         self.name = name
         self.calls: list[Call] = []
@@ -133,7 +135,7 @@ class Instance:
         self._behaviours: dict[str, Behaviour] = {}
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
-        self.port = port
+        self.port = port or free_port()  # nobody else gets it while this one is away
         self.start()
 
     @property
@@ -145,16 +147,16 @@ class Instance:
         self._behaviours[path] = behave
 
     def start(self) -> None:
-        """Listen, once more at the same port if it had one."""
+        """Listen, also once more."""
         self._listening = socket.create_server(("127.0.0.1", self.port), backlog=1024)
-        self.port = self._listening.getsockname()[1]
         threading.Thread(target=self._accept, args=(self._listening,), daemon=True).start()
 
     def stop(self) -> None:
         """Die: no new connections, and the open ones end by RST."""
         with suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
-        self._listening.close()
+        with self._lock:
+            self._listening.close()
         self.hang_up()
 
     def hang_up(self) -> None:
@@ -168,14 +170,17 @@ class Instance:
         with suppress(OSError):
             while True:
                 sock = listening.accept()[0]
+                with self._lock:
+                    if listening.fileno() == -1:  # it came when we had stopped
+                        sock.close()
+                        return
+                    self._open.add(sock)
                 self.connections += 1
                 threading.Thread(target=self._serve, args=(sock, self.connections), daemon=True).start()
 
     def _serve(self, sock: socket.socket, number: int) -> None:
         sock.settimeout(SECONDS)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with self._lock:
-            self._open.add(sock)
         file = sock.makefile("rb", buffering=1 << 16)
         try:
             while self._serve_one(sock, file, number):

@@ -17,7 +17,7 @@ from tests.corpus.requests import CASES
 from .conftest import StartRouter
 from .router import Router, rollout
 
-SEED, COUNT, AT_ONCE = 20261123, 400, 48
+SEED, COUNT, AT_ONCE = 20261123, 400, 96
 STREAMS = [stream for stream, _ in CASES.values()]
 GOOD = [stream for stream, statuses in CASES.values() if set(statuses) == {200}]
 
@@ -101,7 +101,7 @@ def test_each_request_that_reaches_the_instance_is_one_and_is_answered_once(
     start_router: StartRouter, strict: Strict
 ) -> None:
     waits = ("--head-seconds", "--idle-seconds", "--body-seconds")
-    router = start_router(rollout([strict]), *[word for wait in waits for word in (wait, "2")])
+    router = start_router(rollout([strict]), *[word for wait in waits for word in (wait, "5")])
     streams = [*STREAMS, *mutated([*STREAMS, *GOOD * 15], SEED, COUNT)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         counted = list(pool.map(lambda stream: answers(router, stream), streams))

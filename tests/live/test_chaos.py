@@ -18,6 +18,8 @@ from .wire import Answer, Cut, get, post
 
 CLIENTS = 16
 SECONDS = 5.0
+LEAST = 100
+"""Answers that went well, however slow the machine is."""
 
 
 def behave(call: Call) -> None:
@@ -63,7 +65,7 @@ class Clients:
     def run(self, number: int) -> None:
         draw = random.Random(self.seed + number)
         asked = 0
-        while time.monotonic() < self.ends:
+        while time.monotonic() < self.ends or (self.seen["200"] <= LEAST and not self.wrong):
             with self.router.wire() as wire:
                 for _ in range(draw.randint(1, 20)):
                     targets = [f"/{number}-{asked + n}" for n in range(draw.choice([1, 1, 1, 4]))]
@@ -108,7 +110,7 @@ def descriptors(router: Router) -> int:
 def test_nobody_gets_another_s_answer_and_nothing_is_left_over(
     start_router: StartRouter, instances: list[Instance]
 ) -> None:
-    router = start_router(rollout(instances[:2], instances[2:], 50), "--answer-seconds=2", "--body-seconds=2")
+    router = start_router(rollout(instances[:2], instances[2:], 50), "--answer-seconds=20", "--body-seconds=20")
     before = descriptors(router)
     clients = Clients(router, random.randrange(1 << 32))
     print(f"seed {clients.seed}")
@@ -116,10 +118,11 @@ def test_nobody_gets_another_s_answer_and_nothing_is_left_over(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(120)
+        assert not thread.is_alive()
     print(dict(clients.seen))
     assert clients.wrong == []
-    assert clients.seen["200"] > 100
+    assert clients.seen["200"] > LEAST
     assert "TimeoutError" not in clients.seen
     until(lambda: router.status()["counts"]["clients_open"] == 0)
     roles = [router.status()["snapshot"][role]["instances"] for role in ("stable", "candidate")]
@@ -142,4 +145,4 @@ def test_two_thousand_connections_later_the_router_is_as_it_was(
     growth = router.rss() - memory_before
     print(f"2,000 connections: {growth >> 10} KB more")
     assert growth < 5 << 20
-    assert descriptors(router) <= descriptors_before + 2
+    until(lambda: descriptors(router) <= descriptors_before + 2, what="all descriptors are given back")
