@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sysconfig
 from collections.abc import Mapping
@@ -28,6 +29,11 @@ class Ended:
     @property
     def json(self) -> Any:
         return json.loads(self.out)
+
+    @property
+    def complaints(self) -> str:
+        """What it said beside its result, but for words about how long something takes."""
+        return re.sub(r"(?m)^rolling-router: (waiting\b|after \d+ s: ).*\n", "", self.err)
 
 
 @attrs.frozen

@@ -205,6 +205,6 @@ def test_the_demo_s_application_is_split_too(start_router: StartRouter) -> None:
     finally:
         for process in started:
             process.terminate()
-            process.wait(10)
+            process.wait(60)
             if process.stdout is not None:
                 process.stdout.close()

@@ -13,8 +13,8 @@ import pytest
 
 from tests.occs import Emulator, emulating
 
-from .command import Command, ended
-from .router import APP, ROOT, rollout, until
+from .command import Command, Ended
+from .router import APP, ROOT, rollout
 
 A, B = (f"apps/app-{name}-80/containers" for name in ("1.0", "1.1"))
 
@@ -38,6 +38,24 @@ async def interrupted(self, method, *rest, **more):
             os.kill(os.getpid(), sign)
             await deferLater(reactor, 0.1)
     return await ask(self, method, *rest, **more)
+Calls.ask = interrupted
+sys.exit(main())
+"""
+
+
+# The command, but it is sent a signal between its first write and the second one.
+BETWEEN = """
+import os, signal, sys
+from rolling_router.cli import main
+from rolling_router.occs.calls import Calls
+sign, ask, is_told = int(sys.argv.pop(1)), Calls.ask, False
+async def interrupted(self, method, *rest, **more):
+    global is_told
+    answer = await ask(self, method, *rest, **more)
+    if method == "PUT" and not is_told:
+        is_told = True
+        os.kill(os.getpid(), sign)
+    return answer
 Calls.ask = interrupted
 sys.exit(main())
 """
@@ -69,9 +87,18 @@ def setting(emulator: Emulator, name: str) -> bytes:
     return emulator.ask("GET", f"/api/kv/rolling/{APP}/{name}?raw=true")[1]
 
 
-def at_node(emulator: Emulator, name: str) -> str:
-    """The same, without the manager's faults."""
-    return emulator.ask_node(f"/api/kv/rolling/{APP}/{name}?raw=true")[1].decode()
+def interrupted(command: Command, script: str, *words: str) -> Ended:
+    """Run a command that a script interrupts."""
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words],
+        env={**os.environ, "ROLLING_ROUTER_APP": APP, "PYTHONPATH": str(ROOT), **command.environ},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
 
 
 def test_a_promote_and_its_undo(shared: Emulator, command: Command) -> None:
@@ -102,41 +129,22 @@ def test_a_token_that_the_manager_does_not_know_is_told_without_showing_it(share
 
 
 def test_ctrl_c_in_the_middle_of_a_write_lets_it_end(shared: Emulator, command: Command) -> None:
-    shared.control.faults(latency_seconds=1.0)
-    promoting = command.start("promote")
-    until(lambda: at_node(shared, "stable/id") == B, 60, "the first write")
-    assert at_node(shared, "candidate/id") == B
-    promoting.send_signal(signal.SIGINT)
-    assert ended(promoting).status == 130
-    shared.control.mend()
+    assert interrupted(command, BETWEEN, str(signal.SIGINT.value), "promote").status == 130
     assert shared.get(f"rolling/{APP}/candidate/id") == "rolling/null"
     assert shared.get(f"rolling/{APP}/blendpercent") == "0"
     assert [entry["what"] for entry in command("history", "--json").json["history"]] == ["promote"]
 
 
 def test_ctrl_c_again_in_the_middle_of_a_write_changes_nothing(shared: Emulator, command: Command) -> None:
-    twice = subprocess.run(
-        [sys.executable, "-c", TWICE, "blend", "31"],
-        env={**os.environ, "ROLLING_ROUTER_APP": APP, "PYTHONPATH": str(ROOT), **command.environ},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert (twice.returncode, twice.stdout, twice.stderr) == (130, "", "")
+    assert interrupted(command, TWICE, "blend", "31") == Ended(130, "", "")
     assert setting(shared, "blendpercent") == b"31"
 
 
 def test_a_write_that_was_killed_in_the_middle_is_finished_by_the_same_change(
     shared: Emulator, command: Command
 ) -> None:
-    shared.control.faults(latency_seconds=1.0)
-    promoting = command.start("promote")
-    until(lambda: at_node(shared, "stable/id") == B, 60, "the first write")
-    promoting.kill()
-    promoting.communicate()
-    shared.control.mend()
+    assert interrupted(command, BETWEEN, str(signal.SIGKILL.value), "promote").status == -signal.SIGKILL
+    assert shared.get(f"rolling/{APP}/stable/id") == B
     assert shared.get(f"rolling/{APP}/candidate/id") == B
     assert command("promote").status == 0
     assert [shared.get(f"rolling/{APP}/{name}") for name in ("stable/id", "candidate/id", "blendpercent")] == [

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from .router import rollout, until
+from .supervisor import lives
 from .wire import get
 
 LONG = ("--shutdown-delay-seconds", "120")
@@ -72,4 +73,4 @@ def test_a_hand_over_is_not_held_up(start_router, start_instance):
         until(lambda: "there is no handing over now" in router.output())
     finally:
         os.kill(successor, signal.SIGTERM)
-        until(lambda: not os.path.exists(f"/proc/{successor}"), what="the successor ends")
+        until(lambda: not lives(successor), what="the successor ends")

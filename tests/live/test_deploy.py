@@ -29,7 +29,7 @@ def ci(emulator: Emulator) -> Iterator[Ci]:
 
 def test_the_first_deploy_of_an_app_that_has_no_keys(ci: Ci) -> None:
     done = ci.deploy(FIRST, SCALE_AMOUNT="2")
-    assert (done.status, done.err) == (0, "")
+    assert (done.status, done.complaints) == (0, "")
     lines = [line.partition(" s  ")[2] for line in done.out.splitlines()]
     assert lines == [
         f"created {ci.id(FIRST)}: me/hello-world:{FIRST}, 2 instances",
@@ -52,7 +52,7 @@ def test_a_deploy_takes_the_place_of_the_candidate_and_leaves_stable_alone(ci: C
     assert ci.deploy(SECOND).status == 0
     ci.set_up(ci.path(FIRST), ci.path(SECOND), 50)
     done = ci.deploy(THIRD)
-    assert (done.status, done.err) == (0, "")
+    assert (done.status, done.complaints) == (0, "")
     assert f"made {ci.id(THIRD)} the candidate, in place of {ci.id(SECOND)}; blend 0" in done.out
     assert done.out.splitlines()[-1].endswith(f" s  removed {ci.id(SECOND)}")
     assert ci.settings() == (ci.path(FIRST), ci.path(THIRD), "0")
@@ -143,15 +143,15 @@ def test_options_do_instead_of_variables_and_a_tag_need_not_be_a_time(ci: Ci) ->
 
 def test_a_deployment_that_is_not_ready_in_time_is_removed_and_no_key_changed(ci: Ci) -> None:
     ci.set_up(candidate=ci.path(FIRST), blend=20)
-    late = ci.deploy(SECOND, "--timeout=1", IMAGE_NAME="no-such-image")
-    assert (late.status, f"{ci.id(SECOND)} is not ready after 1 s" in late.err) == (5, True)
+    late = ci.deploy(SECOND, "--timeout=3", IMAGE_NAME="no-such-image")
+    assert (late.status, f"{ci.id(SECOND)} is not ready after 3 s" in late.err) == (5, True)
     assert late.out.splitlines()[-1].endswith(f"removed {ci.id(SECOND)}")
     assert ci.settings() == (NULL, ci.path(FIRST), "20")
     assert (ci.deployments(), ci.notes()) == ({}, {})
 
 
 def test_a_failed_deployment_is_kept_if_that_is_asked_for(ci: Ci) -> None:
-    late = ci.deploy(SECOND, "--timeout=1", "--keep-failed", IMAGE_NAME="no-such-image")
+    late = ci.deploy(SECOND, "--timeout=3", "--keep-failed", IMAGE_NAME="no-such-image")
     assert (late.status, f"left {ci.id(SECOND)} there, as asked" in late.out) == (5, True)
     assert list(ci.deployments()) == [ci.id(SECOND)]
 

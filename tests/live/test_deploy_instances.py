@@ -57,7 +57,7 @@ def lines(out: str) -> list[str]:
 
 def test_instances_become_the_candidate(command: Command, new: Instance) -> None:
     done = command(*deploy(command, new.address), "--health-path=/")
-    assert (done.status, done.err) == (0, "")
+    assert (done.status, done.complaints) == (0, "")
     assert lines(done.out) == [
         f"healthy: {new.address}",
         f"registered below apps/app-1.1-80/containers: {new.address}",

@@ -130,7 +130,7 @@ def test_at_sigterm_websockets_are_told_and_event_streams_end_whole(
         call.is_left()
 
     feed.on("/events", events)
-    router = start_router(rollout([sockets], [feed], 0), "--drain-seconds=6")
+    router = start_router(rollout([sockets], [feed], 0), "--drain-seconds=30")
     clients = [stack.enter_context(connect(f"ws://127.0.0.1:{router.port}/")) for _ in range(4)]
     router.put(rollout([sockets], [feed], 100))
     with router.wire(30) as wire:
