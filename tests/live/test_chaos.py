@@ -66,7 +66,7 @@ class Clients:
         draw = random.Random(self.seed + number)
         asked = 0
         while time.monotonic() < self.ends or (self.seen["200"] <= LEAST and not self.wrong):
-            with self.router.wire() as wire:
+            with self.router.wire(10) as wire:  # sooner than a limit would hide that one waits for ever
                 for _ in range(draw.randint(1, 20)):
                     targets = [f"/{number}-{asked + n}" for n in range(draw.choice([1, 1, 1, 4]))]
                     asked += len(targets)
