@@ -8,6 +8,7 @@ import attrs
 import pytest
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
+from twisted.web.http import Request
 
 from rolling_router.admin.doorman import Visit
 from rolling_router.admin.feed import MOST_LISTENERS, PATIENCE_SECONDS, Feed
@@ -271,6 +272,19 @@ def test_a_stream_ends_with_its_session_and_says_so(house):
     assert stream.read()[-1][:2] == ("end", {"reason": "signed-out"})
     assert stream.is_over
     assert len(house.port._feed) == 0
+
+
+def test_a_stream_of_another_tab_hears_of_a_new_sign_in_after_it_was_answered(house, monkeypatch):
+    page, order = house.signed_in(), []
+    stream = opened(house, page)
+    (session,) = house.port._sessions._sessions.values()
+    session.ended.insert(0, lambda: order.append("told"))
+    secret = house.token(name="jun")
+    finish_ = Request.finish
+    monkeypatch.setattr(Request, "finish", lambda self: order.append("answered") or finish_(self))
+    assert page.sign_in(token=secret).code == 200
+    assert order[:2] == ["answered", "told"]
+    assert stream.read()[-1][:2] == ("end", {"reason": "signed-out"})
 
 
 def test_an_open_page_keeps_its_session(house):

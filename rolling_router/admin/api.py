@@ -114,7 +114,10 @@ class Api:
         entered = await self._sign_in.enter(request, visit)
         old = self._doorman.cookie(request)
         if old is not None:
-            self._sessions.close(old)
+            # Other tabs share the cookie. They ask who they are when they hear of the end: by then the answer with the
+            # new one must be on its way.
+            tell_end = self._sessions.take_out(old)
+            request.notifyFinish().addBoth(lambda _: tell_end())
         id, session = self._sessions.open(entered.identity)
         if entered.left is not None:
             session.ended.append(entered.left)

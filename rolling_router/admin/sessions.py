@@ -49,6 +49,10 @@ class Session:
     def takes(self, csrf: str) -> bool:
         return hmac.compare_digest(csrf.encode("utf-8"), self.csrf.encode("ascii"))
 
+    def tell_end(self) -> None:
+        for tell in tuple(self.ended):
+            tell()
+
 
 class Sessions:
     """All sessions, at most `MOST_SESSIONS`; beyond, of whoever has most, the one that was used least lately ends."""
@@ -110,8 +114,17 @@ class Sessions:
         return True
 
     def close(self, id: str) -> None:
-        self._end(_hashed(id))
+        self.take_out(id)()
+
+    def take_out(self, id: str) -> Callable[[], None]:
+        """
+        End a session, silently.
+
+        :returns: to be called soon: tells whoever belongs to it, such as its streams, that it has ended.
+        """
+        session = self._take_out(_hashed(id))
         self._keep()
+        return session.tell_end if session is not None else lambda: None
 
     def stop(self) -> Deferred[None]:
         """End those that do not outlive a restart, and keep the others; fires when they are on disk."""
@@ -156,11 +169,15 @@ class Sessions:
 
     def _end(self, key: bytes) -> None:
         """Whoever calls this keeps the others: once, for many may end together, and each time all are written."""
+        session = self._take_out(key)
+        if session is not None:
+            session.tell_end()
+
+    def _take_out(self, key: bytes) -> Session | None:
         session = self._sessions.pop(key, None)
         if session is not None:
             session.is_over = True
-            for tell in tuple(session.ended):
-                tell()
+        return session
 
 
 def _csrf(id: str) -> str:
