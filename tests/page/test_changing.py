@@ -152,6 +152,7 @@ def test_while_a_promote_runs_the_page_says_so(router, open_page):
     expect(page.locator("#promote")).to_be_disabled()
     expect(notice(page, "said")).to_have_text("Promoting…")
     picture(page, "promoting", whole=False)
+    until(lambda: page.wait_for_timeout(50) or held)
     held[0].continue_()
     expect(page.locator("#stable-name")).to_have_text("shop-42")
 

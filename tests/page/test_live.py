@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from live.router import rollout, until
 from playwright.sync_api import expect
 
@@ -12,14 +10,11 @@ from .conftest import notice, picture, set_blend
 GET = b"GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n"
 
 
-def test_a_change_made_elsewhere_shows_within_a_second_of_its_being_in_force(router, instances, open_page):
+def test_a_change_made_elsewhere_shows_by_itself(router, instances, open_page):
     page = open_page(router)
     stable, candidate = instances
     router.put(rollout([stable], [candidate], blend=30))  # an editor on the file
-    began = time.monotonic()
-    expect(page.locator('[data-bar="asked"]')).to_contain_text("candidate 30%", timeout=10_000)
-    took = time.monotonic() - began
-    assert took < 5, took  # promised: a second; this machine may be busy
+    expect(page.locator('[data-bar="asked"]')).to_contain_text("candidate 30%")
     expect(page.locator("#blend-number")).to_have_value("30")
 
 
@@ -46,8 +41,8 @@ def test_asked_and_served_stand_side_by_side_with_the_figures_of_both(router, op
     set_blend(page, 50)
     for _ in range(40):
         router.ask(GET)
-    expect(page.locator('[data-bar="served"]')).to_contain_text("candidate 50%", timeout=15_000)
-    expect(page.locator('[data-role="candidate"] .stats')).to_contain_text("ms", timeout=15_000)
+    expect(page.locator('[data-bar="served"]')).to_contain_text("candidate 50%")
+    expect(page.locator('[data-role="candidate"] .stats')).to_contain_text("ms")
     assert page.locator('[data-role="stable"] svg path').count() >= 1
     assert "Requests a second" in page.locator('[data-role="stable"] svg').first.get_attribute("aria-label")
     picture(page, "live")
@@ -57,19 +52,19 @@ def test_a_reload_brings_the_last_minutes_back(router, open_page):
     page = open_page(router)
     for _ in range(10):
         router.ask(GET)
-    expect(page.locator('[data-bar="served"]')).to_contain_text("stable", timeout=15_000)
+    expect(page.locator('[data-bar="served"]')).to_contain_text("stable")
     page.reload()
-    expect(page.locator('[data-bar="served"]')).to_contain_text("stable", timeout=15_000)
+    expect(page.locator('[data-bar="served"]')).to_contain_text("stable")
 
 
 def test_the_page_survives_a_restart_of_the_router_by_itself(router, open_page):
     page = open_page(router)
     router.stop()
-    expect(page.locator("#live")).to_have_text("Not live", timeout=20_000)
+    expect(page.locator("#live")).to_have_text("Not live")
     expect(notice(page, "live")).to_contain_text("nothing comes from the router")
     picture(page, "not-live")
     router.start()
-    expect(page.locator("#live")).to_have_text("Live", timeout=30_000)
+    expect(page.locator("#live")).to_have_text("Live")
     expect(notice(page, "live")).to_have_count(0)
     expect(page.locator("#stable-name")).to_have_text("shop-41")
     set_blend(page, 15)  # and one is still signed in
@@ -131,9 +126,14 @@ def test_a_candidate_that_fails_is_reported_as_the_candidates(start_router, star
     page = open_page(router)
     candidate.stop()
     said = notice(page, "down-candidate")
-    until(lambda: router.ask(GET).status == 200 and said.count(), seconds=20)
+    until(lambda: router.ask(GET).status == 200 and said.count())
     expect(said).to_contain_text("CANDIDATE shop-42")
-    expect(page.locator("#split-why")).to_contain_text("because the candidate could not serve", timeout=15_000)
+    # Of the requests before, none may have been for a candidate that is known to be down.
+    why = page.locator("#split-why")
+    until(
+        lambda: router.ask(GET).status == 200 and "because the candidate could not serve" in why.inner_text(),
+        what="it is told why stable serves more than was asked for",
+    )
     picture(page, "candidate-down")
 
 
@@ -155,7 +155,7 @@ def test_pins_explain_why_served_differs_from_asked(start_router, instances, ope
     pinned = b"GET / HTTP/1.1\r\nHost: shop.test\r\nCookie: " + cookie + b"\r\n\r\n"
     for _ in range(30):
         router.ask(pinned)
-    expect(page.locator("#split-why")).to_contain_text("visitors who stay where they were", timeout=15_000)
+    expect(page.locator("#split-why")).to_contain_text("visitors who stay where they were")
     until(lambda: page.locator('[data-bar="served"]').inner_text() != "")
 
 
@@ -167,7 +167,7 @@ def test_after_a_roll_back_what_the_candidate_still_counts_is_explained(start_ro
     pinned = b"GET / HTTP/1.1\r\nHost: shop.test\r\nCookie: " + cookie + b"\r\n\r\n"
     for _ in range(10):
         router.ask(pinned)
-    expect(page.locator('[data-bar="served"]')).to_contain_text("candidate 100%", timeout=15_000)
+    expect(page.locator('[data-bar="served"]')).to_contain_text("candidate 100%")
     router.put(rollout([stable], [], sticky=1))
     expect(page.locator("#candidate-name")).to_have_text("rolling/null")
     expect(page.locator("#split-why")).to_contain_text("still has requests from before the change")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
-import time
 from collections import Counter
 from contextlib import suppress
 from itertools import pairwise
@@ -15,6 +14,7 @@ from live.router import APP, TOKEN, until
 from live.test_occs_scripts import KEYVALUES
 from playwright.sync_api import expect
 
+from rolling_router.rollout.keys import revision
 from tests.occs import deployment, emulating
 from tests.ports import free_port
 
@@ -62,6 +62,11 @@ def stored(emulator):
     return tuple(emulator.get(f"rolling/{APP}/{name}") for name in FOUR)
 
 
+def holds(emulator, *four):
+    """Wait until the keys are these: they are written one by one, and the page may show the first at once."""
+    until(lambda: stored(emulator) == four, SECONDS, f"the keys are {four}")
+
+
 @pytest.fixture(scope="module")
 def service(start_router, emulator):
     """The router, as it was started with the manager."""
@@ -87,12 +92,8 @@ def router(service, emulator):
 def put(emulator, router, **keys):
     store(emulator, **keys)
 
-    def is_seen():
-        snapshot = router.status()["snapshot"]
-        versions = [snapshot[role] and snapshot[role]["version"] for role in ("stable", "candidate")]
-        return [*versions, snapshot["blend"]] == [keys.get("stable"), keys.get("candidate"), keys.get("blend", 0)]
-
-    until(is_seen, SECONDS, "the keys are in force")
+    written = revision(APP, emulator.keys(f"rolling/{APP}/"))
+    until(lambda: router.status()["revision"] == written, SECONDS, "the keys are in force")
 
 
 def enter(page, emulator, port="", host=None, bearer=None):
@@ -209,15 +210,13 @@ def test_17_a_wrong_token_is_told_and_found_nowhere(router, emulator, open_page)
     assert page.evaluate("document.cookie") == ""
 
 
-def test_17_a_manager_that_hangs_is_told_within_seconds(router, emulator, open_page):
+def test_17_a_manager_that_hangs_is_told(router, emulator, open_page):
     page = open_page(router, token=None)
     emulator.control.faults(outage="hang")
-    began = time.monotonic()
     enter(page, emulator)
     expect(page.locator("#occs-form button[type=submit]")).to_have_text("Connecting…")
     expect(page.locator("#occs-form button[type=submit]")).to_be_disabled()
-    expect(notice(page, "said")).to_contain_text("No connection could be made", timeout=15_000)
-    assert time.monotonic() - began < 12  # promised: 5 s
+    expect(notice(page, "said")).to_contain_text("No connection could be made")
     emulator.control.mend()
     enter(page, emulator)
     expect(page.locator("#manage")).to_be_visible()
@@ -233,7 +232,7 @@ def test_a_host_is_entered_by_who_has_an_operator_token_and_wrong_ones_are_told(
         page.click("#to-setup")
         for host in (f"127.0.0.1:{free_port()}", f"127.0.0.1:{silent.getsockname()[1]}"):
             enter(page, emulator, "3000", host=host)
-            expect(notice(page, "said")).to_contain_text("No connection could be made", timeout=15_000)
+            expect(notice(page, "said")).to_contain_text("No connection could be made")
             expect(page.locator("#host")).to_have_value(host)
             notice(page, "said").locator("button").click()
     enter(page, emulator, host=emulator.manager.replace("https", "http"))
@@ -243,7 +242,7 @@ def test_a_host_is_entered_by_who_has_an_operator_token_and_wrong_ones_are_told(
     expect(page.locator("#who")).to_contain_text("occs:")
     choose(page, "stable", OLD)
     expect(page.locator("#stable-name")).to_have_text(OLD)
-    assert stored(emulator) == (path(OLD), NONE, "0", "0")
+    holds(emulator, path(OLD), NONE, "0", "0")
     page.click("#to-setup")
     expect(page.locator("#host")).to_have_value(emulator.manager.removeprefix("https://"))
     expect(page.locator("#port")).to_have_value("3000")
@@ -262,9 +261,9 @@ def test_19_20_21_choosing_values_creates_exactly_the_four_keys(open_manage, emu
     shows(page, NONE, NONE, 0, "false")
     expect(notice(page, "unset")).to_have_count(0)
     picture(page, "occs-keyvalues-set")
+    holds(emulator, NONE, NONE, "0", "0")
     assert emulator.get(NONE) == "-"
     assert set(emulator.keys(f"rolling/{APP}/")) == {f"rolling/{APP}/{name}" for name in FOUR}
-    assert stored(emulator) == (NONE, NONE, "0", "0")
 
 
 def test_20_blend_and_stickiness_can_be_what_is_chosen_first(open_manage, emulator, router):
@@ -272,14 +271,14 @@ def test_20_blend_and_stickiness_can_be_what_is_chosen_first(open_manage, emulat
     page.click('[data-blend="0"]')
     page.click("#blend-set")
     shows(page, NONE, NONE, 0, "false")
-    assert stored(emulator) == (NONE, NONE, "0", "0")
+    holds(emulator, NONE, NONE, "0", "0")
 
 
 def test_22_the_port_that_was_entered_is_part_of_the_paths(open_manage, emulator):
     page = open_manage("3000")
     choose(page, "stable", OLD)
     expect(page.locator("#stable-name")).to_have_text(OLD)
-    assert stored(emulator) == (f"apps/app-{OLD}-3000/containers", NONE, "0", "0")
+    holds(emulator, f"apps/app-{OLD}-3000/containers", NONE, "0", "0")
 
 
 def test_22_a_version_of_several_ports_is_offered_with_the_one_that_was_entered(open_manage, emulator):
@@ -291,7 +290,7 @@ def test_22_a_version_of_several_ports_is_offered_with_the_one_that_was_entered(
         expect(labels).to_have_count(3)
         choose(page, "stable", OLD)
         expect(page.locator("#stable-name")).to_have_text(OLD)
-        assert stored(emulator)[0] == path(OLD)
+        holds(emulator, path(OLD), NONE, "0", "0")
         both = open_manage("")
         expect(both.locator("#candidate-select option", has_text=OLD)).to_have_text(
             [f"{OLD} (Deployment {OLD}) · port 3000", f"{OLD} (Deployment {OLD}) · port 9000"]
@@ -342,15 +341,12 @@ def test_26_the_port_is_shown_also_when_only_the_candidate_has_a_path(open_manag
     expect(page.locator("#app-port")).to_have_text("port 3000")
 
 
-def test_27_a_change_made_by_curl_shows_by_itself_in_about_a_second(open_manage, emulator, router):
+def test_27_a_change_made_by_curl_shows_by_itself(open_manage, emulator, router):
     put(emulator, router, stable=OLD, candidate=NEW)
     page = open_manage()
     shows(page, OLD, NEW, 0, "false")
-    # Measured in the page, since a machine under load is late with everything else.
     emulator.put(f"rolling/{APP}/blendpercent", "40")
-    began = time.monotonic()
     expect(page.locator('[data-bar="asked"]')).to_contain_text("candidate 40%")
-    assert time.monotonic() - began < 5  # the tutorial: 10 s; ours: a look each second
     expect(page.locator("#blend-number")).to_have_value("40")
 
 
@@ -387,13 +383,16 @@ def test_42_46_58_a_new_deployment_shows_as_candidate_by_itself_with_promote_and
 def test_45_47_48_49_promote_at_any_blend(open_manage, emulator, router, blend):
     put(emulator, router, stable=OLD, candidate=NEW, blend=blend)
     page = open_manage()
+    held = []
+    page.route("**/api/v1/promote", lambda route: held.append(route))
     page.click("#promote")
-    emulator.control.faults(latency_seconds=0.3)
     page.click("#ask-yes")
     expect(page.locator("#promote")).to_have_text("Promoting…")
+    until(lambda: page.wait_for_timeout(50) or held)
+    held[0].continue_()
     shows(page, NEW, NONE, 0, "false")
     expect(page.locator("#promote")).to_be_hidden()
-    assert stored(emulator) == (path(NEW), NONE, "0", "0")
+    holds(emulator, path(NEW), NONE, "0", "0")
     serve(router, "1.0.1")
     picture(page, "occs-promoted")
 
@@ -420,7 +419,7 @@ def test_60_stable_and_candidate_can_be_chosen_freely(open_manage, emulator, rou
     serve(router, "1.0.1")
     choose(page, "candidate", OLD)
     shows(page, NEW, OLD, 0, "false")
-    assert stored(emulator)[:2] == (path(NEW), path(OLD))
+    holds(emulator, path(NEW), path(OLD), "0", "0")
 
 
 def test_61_to_65_stickiness_is_a_dropdown_and_holds_while_it_is_true(open_manage, emulator, router):
@@ -460,7 +459,7 @@ def test_a_change_is_asked_until_the_router_follows_it(on_a_node, router, emulat
     expect(notice(page, "asked")).to_contain_text("Asked for, and not in force yet: Blend 0 → 20")
     expect(page.locator('[data-bar="asked"]')).to_contain_text("candidate 0%")
     picture(page, "occs-asked")
-    expect(notice(page, "asked")).to_have_count(0, timeout=20_000)
+    expect(notice(page, "asked")).to_have_count(0)
     expect(page.locator('[data-bar="asked"]')).to_contain_text("candidate 20%")
 
 
@@ -470,12 +469,12 @@ def test_a_manager_that_goes_away_is_told_and_what_was_chosen_stays(open_manage,
     emulator.control.faults(outage="500")
     page.fill("#blend-number", "20")
     page.click("#blend-set")
-    expect(notice(page, "said")).to_contain_text("The store did not answer", timeout=20_000)
-    expect(notice(page, "store")).to_contain_text("The store has been lost", timeout=20_000)
+    expect(notice(page, "said")).to_contain_text("The store did not answer")
+    expect(notice(page, "store")).to_contain_text("The store has been lost")
     picture(page, "occs-store-lost")
     assert emulator.token not in page.content()
     emulator.control.mend()
-    expect(notice(page, "store")).to_have_count(0, timeout=20_000)
+    expect(notice(page, "store")).to_have_count(0)
     expect(page.locator("#blend-number")).to_have_value("20")
     page.click("#blend-set")
     expect(page.locator('[data-bar="asked"]')).to_contain_text("candidate 20%")

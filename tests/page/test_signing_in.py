@@ -71,7 +71,7 @@ def test_one_can_go_back_to_setup_and_to_the_settings_again(router, open_page):
 
 def test_the_link_of_the_first_start_signs_in_once_and_tells_the_token_once(start_router, open_page, tmp_path):
     router = start_router(rollout(), "--state-dir", str(tmp_path), environ={"ROLLING_ROUTER_TOKEN": ""})
-    code = until(lambda: re.search(r"/#code=(\S+)", router.output())).group(1)
+    code = until(lambda: re.search(r"/#code=(\S+)\s", router.output())).group(1)
     page = open_page(router, token=None, path=f"/#code={code}")
     expect(page.locator("#manage")).to_be_visible()
     assert "code" not in page.url
