@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Any
 
+from examples.tutorial.machine import until
+
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
 
@@ -93,7 +95,10 @@ class SettingsPage:
 
     def choose(self, role: str, version: str) -> None:
         """:param version: its id; `NONE` for none."""
-        found = next(text for text in self.choices(role) if text.startswith(f"{version} ("))
+        found = until(
+            lambda: next((text for text in self.choices(role) if text.startswith(f"{version} (")), None),
+            f"{role}'s dropdown has {version}",
+        )
         self.page.select_option(f"#{role}-select", label=found)
         self.page.click(f'[data-role="{role}"] form button')
         self.shows(**{role: version})
@@ -119,10 +124,7 @@ class SettingsPage:
         self.page.click("#ask-yes")
         self.expect(self.page.locator("#promote")).to_be_disabled()
         said = str(self.page.locator("#promote").inner_text())
-        for _ in range(100):
-            if held:
-                break
-            self.page.wait_for_timeout(50)
+        until(lambda: self.page.wait_for_timeout(50) or held, "the page has sent it")
         held[0].continue_()
         self.shows(candidate=NONE)
         self.page.unroute("**/api/v1/promote")

@@ -22,12 +22,21 @@ WAIT_SECONDS = 45.0
 _FOREIGN = ("ROLLING_ROUTER_", "OCCS_", "KV_", "APP_", "WERCKER_", "DOCKER_", "GIT_", "API_TOKEN", "SERVICE_MANAGER")
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A port that nobody listens on, below those that the system gives to outgoing connections."""
+    """
+    A port that nobody listens on, below those that the system gives to outgoing connections. It is not given again: it
+    may be long before somebody listens there.
+    """
     while True:
         port = random.randrange(15_000, 20_000)
+        if port in _given:
+            continue
         with socket.socket() as listening, suppress(OSError):
             listening.bind(("127.0.0.1", port))
+            _given.add(port)
             return port
 
 

@@ -10,8 +10,6 @@ from examples.tutorial.player import Section
 from examples.tutorial.walk import APP, Walk
 
 section = Section("D", "Sign in for the first time")
-SECONDS = 20.0
-"""The router gives a host 5; the rest is for a machine that has much else to do."""
 
 
 @section.item(14, "The settings port shows the page, and it begins with the setup screen.")
@@ -58,7 +56,6 @@ def refused(walk: Walk) -> str:
             other.fill_setup(host, bearer)
             other.expect(other.notice("said")).to_contain_text("No connection could be made")
             took.append(time.monotonic() - began)
-            assert took[-1] < SECONDS, f"{name}: {took[-1]:.1f} s"
             other.expect(other.page.locator("#occs-form button[type=submit]")).to_be_enabled()
             assert bearer not in other.page.content(), name
             other.page.context.close()

@@ -42,7 +42,8 @@ def chosen(walk: Walk) -> None:
 
 @section.item(21, "The platform then has the four keys, and rolling/null.")
 def written(walk: Walk) -> str:
-    assert walk.platform.settings() == EMPTY
+    # They are written one by one, and the page shows the first at once.
+    until(lambda: walk.platform.settings() == EMPTY, "the four keys are there")
     assert walk.platform.keys(NULL) == {NULL: "-"}
     # The original's page wrote this for "none".
     walk.platform.set(candidate=f"apps/app-{NULL}-3000/containers", blend="50")
@@ -57,6 +58,7 @@ def written(walk: Walk) -> str:
 def port(walk: Walk) -> None:
     path = walk.platform.deploy(FIRST, "demo/hello-world:0.0.1")
     until(lambda: f"{FIRST} (" in str(walk.page.choices("candidate")), "the dropdown has the new deployment")
+    walk.await_page()
     walk.page.choose("candidate", FIRST)
     assert walk.platform.setting("candidate/id") == path == f"apps/app-{FIRST}-3000/containers"
     walk.page.choose("candidate", NULL)

@@ -11,7 +11,6 @@ from examples.tutorial.section_e import FIRST
 from examples.tutorial.walk import Walk
 
 section = Section("F", "An application that is there already")
-WITHIN_SECONDS = 10.0
 
 
 @section.item(25, "Where keyvalues exist the port may be left out at sign-in; all of them are found.")
@@ -39,7 +38,6 @@ def live(walk: Walk) -> str:
     began = time.monotonic()
     walk.page.shows(asked="20")
     seconds = time.monotonic() - began
-    assert seconds < WITHIN_SECONDS
     assert "20" in walk.machine.run(commands.STATUS)
     assert "blendpercent = 20" in walk.machine.run(commands.KEYS)
     walk.platform.set(candidate=NULL, blend="0")

@@ -46,6 +46,7 @@ def off(walk: Walk) -> str:
 
 @section.item(62, "It is set to true in a dropdown of true and false, and shows as true.")
 def set_on(walk: Walk) -> None:
+    walk.await_page()
     options = [text.strip() for text in walk.page.page.locator("#sticky option").all_inner_texts()]
     assert options[:2] == ["false", "true (cookie)"]
     walk.page.set_sticky("on")

@@ -13,6 +13,7 @@ from examples.tutorial.browser import Browser, SettingsPage
 from examples.tutorial.clients import Load, Seen
 from examples.tutorial.machine import Machine, free_port, until
 from examples.tutorial.platform import NULL, Platform
+from rolling_router.rollout.keys import revision
 
 APP = "docker-hello-world"
 ROUTER = "rolling-router-sticky"
@@ -94,6 +95,11 @@ class Walk:
     def open_page(self) -> SettingsPage:
         """The settings page in a browser of its own."""
         return SettingsPage(self.browser.open(self.settings_url))
+
+    def await_page(self) -> None:
+        """Until the page has what the platform has: what one does there is based on what it shows."""
+        keys = self.platform.keys(f"rolling/{APP}/")
+        self.page.expect(self.page.page.locator("#store")).to_contain_text(revision(APP, keys))
 
     # The application
 
