@@ -80,10 +80,19 @@ async def load(port: int, seed: int, done: Callable[[Outcome], None], over: asyn
     await asyncio.gather(*(client.run() for client in crowd(port, seed, done, over, pause)))
 
 
-async def run(directory: Path, seed: int, seconds: float, pause: float = 0.5, hands_over: bool = True) -> Result:
+async def run(
+    directory: Path,
+    seed: int,
+    seconds: float,
+    pause: float = 0.5,
+    hands_over: bool = True,
+    least_moves: int = 0,
+    least_whole: int = 0,
+) -> Result:
     """
     :param directory: for what the router and the instances write.    :param seconds: that the load lasts.
     :param pause: the longest between two changes, in seconds.
+    :param least_moves: the load goes on until so many were made.    :param least_whole: and so many requests answered.
     """
     outcomes: list[Outcome] = []
     over = asyncio.Event()
@@ -92,6 +101,8 @@ async def run(directory: Path, seed: int, seconds: float, pause: float = 0.5, ha
         asking = asyncio.ensure_future(load(changes.standing.router.port, seed, outcomes.append, over))
         try:
             await changes.go_on(began + seconds, pause)
+            while changes.made.total() < least_moves or sum(one.end == "whole" for one in outcomes) < least_whole:
+                await changes.go_on(time.monotonic() + 1, pause)  # a slow machine, or long moves
         finally:
             over.set()
             await asking

@@ -15,8 +15,7 @@ SECONDS = 10.0
 def test_no_request_fails_that_need_not_whatever_changes(tmp_path: Path) -> None:
     seed = int(os.environ.get("CHAOS_SEED") or random.randrange(1 << 32))
     print(f"seed {seed}")
-    result = asyncio.run(run(tmp_path, seed, SECONDS, pause=0.3))
+    # On an idle machine there are some 3,000 such requests.
+    result = asyncio.run(run(tmp_path, seed, SECONDS, pause=0.3, least_moves=6, least_whole=31))
     print(result)
     assert result.wrong == [], f"once more: CHAOS_SEED={seed}"
-    assert result.seen["whole"] > 30  # some 3,000 on an idle machine
-    assert sum(result.made.values()) > 5
