@@ -6,6 +6,7 @@ import configparser
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -27,14 +28,14 @@ SECONDS = 60.0
 class HelloWorld:
     """One instance, in a process group of its own: `npm`, its shell and `node`."""
 
-    def __init__(self, output: Path, *command: str, **variables: str) -> None:
+    def __init__(self, output: Path, *command: str, folder: Path = FOLDER, **variables: str) -> None:
         self.port = free_port()
         self._output = output
         environ = {name: text for name, text in os.environ.items() if name not in ("VERSION", "COLOUR")}
         with output.open("wb") as log:
             self.process = subprocess.Popen(
                 command,
-                cwd=FOLDER,
+                cwd=folder,
                 env={**environ, "HOST": "127.0.0.1", "PORT": str(self.port), **variables},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -66,8 +67,8 @@ class HelloWorld:
 def start(tmp_path: Path) -> Iterator[Callable[..., HelloWorld]]:
     started: list[HelloWorld] = []
 
-    def begin(*command: str, **variables: str) -> HelloWorld:
-        started.append(HelloWorld(tmp_path / f"output-{len(started)}", *command, **variables))
+    def begin(*command: str, **more: Any) -> HelloWorld:
+        started.append(HelloWorld(tmp_path / f"output-{len(started)}", *command, **more))
         return started[-1]
 
     yield begin
@@ -75,12 +76,14 @@ def start(tmp_path: Path) -> Iterator[Callable[..., HelloWorld]]:
         one.end()
 
 
-def test_npm_installs_and_starts_it_as_the_tutorial_does(start):
+def test_npm_installs_and_starts_it_as_the_tutorial_does(start, tmp_path):
+    # In a copy: npm writes its files anew, and other tests read them at the same time.
+    folder = shutil.copytree(FOLDER, tmp_path / "source")
     installed = subprocess.run(
-        ["npm", "install", "--no-audit", "--no-fund"], cwd=FOLDER, capture_output=True, text=True, timeout=100
+        ["npm", "install", "--no-audit", "--no-fund"], cwd=folder, capture_output=True, text=True, timeout=100
     )
     assert installed.returncode == 0, installed.stderr
-    instance = start("npm", "start")
+    instance = start("npm", "start", folder=folder)
     page = instance.await_page()
     assert "<h1>Running Hello World v. 1.0.0</h1>" in page
     assert "background: yellow" in page
