@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import outside
 from tests.fakes import House
 from tests.secured import connector
+
+# The same draws each time, and none too slow: as where CI is set. `make fuzz` is for what nobody has thought of.
+settings.register_profile("tests", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 LONG = ("test_tutorial.py", "test_occs.py", "test_occs_store.py", "test_settings_port.py", "test_deploy_breaks.py")
 """Files that take longest: begun first, so that none is still at it when the others have ended."""

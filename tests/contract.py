@@ -157,10 +157,10 @@ class StrategyContract:
         strategy, split = self.make(), SPLITS["both"]
         client = FakeClient()
         client = client.told(strategy.remember(client, split, Pin(STABLE, STABLE.instances[0])))
-        begun = time.perf_counter()
+        begun = time.process_time()  # a busy machine may take longer
         for _ in range(1000):
             strategy.recall(client, split)
-        assert time.perf_counter() - begun < 1.0, "1 ms a call is far too long: it is made for every request"
+        assert time.process_time() - begun < 1.0, "1 ms a call is far too long: it is made for every request"
 
     def test_an_unknown_option_is_refused_by_name(self):
         with pytest.raises(SettingError, match="no-such-option"):

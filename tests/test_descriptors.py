@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 
@@ -19,6 +20,7 @@ def few():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     def take():
+        gc.collect()  # what former tests left would free its descriptors while there are to be none
         os.close(lowest := os.open(os.devnull, os.O_RDONLY))
         resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
 

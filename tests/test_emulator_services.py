@@ -11,6 +11,7 @@ from rolling_router.occs.emulator import images
 from rolling_router.occs.emulator.host_ports import HostPorts, PortTaken, Publishing
 from rolling_router.occs.emulator.service_yaml import BadYaml, HealthCheck, Published, parse
 from rolling_router.occs.emulator.templates import expand, functions_for
+from tests.ports import free_port
 
 
 def service(*lines, image="me/shop:7"):
@@ -211,10 +212,10 @@ def test_a_publishing_that_cannot_be_meant_is_refused(text):
 
 def test_a_port_is_given_to_one_container_at_a_time():
     ports = HostPorts("127.0.0.1", Publishing())
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        taken = other.getsockname()[1]
-        with pytest.raises(PortTaken, match=f"port {taken} of 127.0.0.1 cannot be had"):
-            ports.take([Published(1), Published(2, taken)])
+    taken = free_port()  # one that the system gives to nobody, once it is free again
+    told = f"port {taken} of 127.0.0.1 cannot be had"
+    with socket.create_server(("127.0.0.1", taken)), pytest.raises(PortTaken, match=told):
+        ports.take([Published(1), Published(2, taken)])
     first = ports.take([Published(1), Published(2, taken)])
     assert first[2] == taken
     with pytest.raises(PortTaken, match="another container"):

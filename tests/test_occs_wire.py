@@ -119,8 +119,17 @@ async def test_a_port_that_speaks_no_tls_is_named(node):
     environ = {"OCCS_INSECURE": "1"}
     where = f"https://{node.address}"
     client = OccsClient.of_manager(reactor, where, environ, Token("x"))
-    threading.Timer(0.2, node.hang_up).start()
-    said = await lost(client, Patience(limit_seconds=5.0, tries=1))
+    over = threading.Event()
+
+    def hang_up() -> None:  # as soon as there is a connection
+        while not over.wait(0.05):
+            node.hang_up()
+
+    threading.Thread(target=hang_up, daemon=True).start()
+    try:
+        said = await lost(client, Patience(limit_seconds=20.0, tries=1))
+    finally:
+        over.set()
     assert said.startswith((f"no TLS with {where}", f"{where} broke off its answer")), said
     await client.close()
 
