@@ -19,7 +19,8 @@ from pathlib import Path
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[1]
-SECONDS = 30.0
+SECONDS = 90.0
+"""Generous: what is started here has to compile all of its modules first."""
 
 
 def checkout_files() -> list[str]:
@@ -208,5 +209,5 @@ def _run(command: Sequence[str], environ: Mapping[str, str], folder: Path) -> st
 
 def _end(command: Sequence[str], environ: Mapping[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, env=environ, cwd=folder, capture_output=True, text=True, timeout=100, stdin=subprocess.DEVNULL
+        command, env=environ, cwd=folder, capture_output=True, text=True, timeout=250, stdin=subprocess.DEVNULL
     )

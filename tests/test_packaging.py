@@ -16,6 +16,7 @@ import pytest
 
 from tests.outside import ROOT, checkout_files, instance, rollout, routing
 
+pytestmark = pytest.mark.timeout(300)  # an environment of its own is made first, by pip
 FOLDERS = {
     "rolling_router": "rolling_router",
     "rolling_router_plugins": "plugins",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import urllib.request
 
+import pytest
+
 from tests.live.router import until
 from tests.occs import deployment, emulating
 
+pytestmark = pytest.mark.timeout(300)  # an environment of its own is made first, by pip
 SECONDS = 90.0
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.outside import build_wheels, instance, rollout, routing
 
+pytestmark = pytest.mark.timeout(300)  # an environment of its own is made first, by pip
 SOURCES = Path(__file__).parent / "third_party"
 FIELD = "x-demo-version"
 
