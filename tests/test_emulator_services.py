@@ -224,3 +224,13 @@ def test_a_port_is_given_to_one_container_at_a_time():
     assert ports.take([Published(2, taken)]) == {2: taken}
     many = [ports.take([Published(1)])[1] for _ in range(200)]
     assert len(set(many)) == 200
+
+
+def test_no_two_emulators_give_the_same_port_though_nobody_listens_there_yet():
+    two = [HostPorts("127.0.0.1", Publishing()) for _ in range(2)]
+    given = [ports.take([Published(1)])[1] for ports in two for _ in range(1000)]
+    assert len(set(given)) == 2000
+    one = two[0]
+    for port in given[:1000]:
+        one.release({1: port})
+    assert {one.take([Published(1)])[1] for _ in range(1000)} & set(given[1000:]) == set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 
@@ -14,7 +14,11 @@ from rolling_router.occs.emulator.service_yaml import Published
 FIRST, LAST = 20_000, 31_999
 """Free ports come from here: below those that the system gives to outgoing connections."""
 
-_TRIES = 1000
+_BLOCK = 100
+"""
+Free ports are taken by so many. The last port of a block is bound, and never listened on, by the emulator that has it:
+to another one on this machine, a port would look free until its container has started.
+"""
 
 
 class PortTaken(Exception):
@@ -65,6 +69,8 @@ class HostPorts:
         self._host = host
         self._publishing = publishing
         self._given: set[int] = set()
+        self._guards: list[socket.socket] = []
+        self._ours: list[int] = []  # the ports of our blocks, the one that was given out last at the end
 
     def check(self) -> None:
         """:raises SettingError: the address is none of this machine's."""
@@ -103,11 +109,32 @@ class HostPorts:
         return port
 
     def _free(self) -> int:
-        for _ in range(_TRIES):
-            port = random.randint(FIRST, LAST)
-            if port not in self._given and self._can_bind(port):
-                self._given.add(port)
-                return port
+        port = next(filter(self._is_free, self._ours), None) or next(filter(self._is_free, self._further()))
+        self._ours.remove(port)
+        self._ours.append(port)
+        self._given.add(port)
+        return port
+
+    def _is_free(self, port: int) -> bool:
+        return port not in self._given and self._can_bind(port)
+
+    def _further(self) -> Iterator[int]:
+        """
+        The ports of further blocks, which are ours from then on.
+
+        :raises PortTaken: there are none.
+        """
+        for first in random.sample(range(FIRST, LAST, _BLOCK), (LAST + 1 - FIRST) // _BLOCK):
+            guard = socket.socket(_family(self._host))
+            try:
+                guard.bind((self._host, first + _BLOCK - 1))
+            except OSError:
+                guard.close()
+                continue
+            self._guards.append(guard)
+            ports = random.sample(range(first, first + _BLOCK - 1), _BLOCK - 1)
+            self._ours += ports
+            yield from ports
         raise PortTaken(f"there is no free port from {FIRST} to {LAST}")
 
     def _can_bind(self, port: int) -> bool:
