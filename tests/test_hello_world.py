@@ -123,10 +123,10 @@ async def test_echo_returns_the_body_and_its_digest(address, client, method):
 @pytest_twisted.ensureDeferred
 async def test_the_web_socket_echoes_text_and_bytes(address):
     def talk():
-        with connect(f"ws://{address}/ws", open_timeout=10, close_timeout=10) as socket:
+        with connect(f"ws://{address}/ws", open_timeout=30, close_timeout=30) as socket:
             socket.send("hello")
             socket.send(b"\x00" * 70_000)
-            return socket.recv(timeout=10), socket.recv(timeout=10)
+            return socket.recv(timeout=30), socket.recv(timeout=30)
 
     assert await deferToThread(talk) == ("hello", b"\x00" * 70_000)
 
@@ -135,7 +135,7 @@ async def _until_something_waits(clock):
     await _until(clock.getDelayedCalls)
 
 
-async def _until(true, seconds=10.0):
+async def _until(true, seconds=30.0):
     """Give the reactor turns until `true()` holds."""
     deadline = reactor.seconds() + seconds
     while not true():

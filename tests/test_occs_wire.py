@@ -46,7 +46,7 @@ async def lost(client: OccsClient, patience: Patience = SHORT) -> str:
 async def is_true(event: threading.Event) -> None:
     from twisted.internet import reactor
 
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not event.is_set():
         assert time.monotonic() < deadline
         await deferLater(reactor, 0.02)

@@ -218,7 +218,7 @@ def peer():
         one.close()
 
 
-async def ask(instance: Instance, path: str = "/healthz?deep=1", seconds: float = 10.0) -> str | None:
+async def ask(instance: Instance, path: str = "/healthz?deep=1", seconds: float = 30.0) -> str | None:
     from twisted.internet import reactor
 
     return await Asker(reactor)(instance, Check(path, timeout_seconds=seconds))
@@ -254,7 +254,7 @@ async def test_no_cookie_is_carried_from_one_question_to_the_next(peer):
     one = peer(b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b; Path=/\r\nContent-Length: 0\r\n\r\n")
     asker = Asker(reactor)
     for _ in range(2):
-        assert await asker(one.instance, Check("/", timeout_seconds=10)) is None
+        assert await asker(one.instance, Check("/", timeout_seconds=30)) is None
     assert b"cookie" not in one.heard[1].lower()
 
 
