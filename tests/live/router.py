@@ -130,6 +130,12 @@ class Router:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0]) * 1024
 
+    def cpu_seconds(self) -> float:
+        """What it has computed so far, however long that took."""
+        assert self.process is not None
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     # The settings port
 
     def get(self, path: str) -> tuple[int, bytes]:

@@ -15,7 +15,7 @@ from .instance import Call
 from .router import APP, Router, rollout, until
 from .wire import get, post, reset
 
-PROBES = "--health-path=/healthz", "--health-interval-seconds=0.2", "--health-timeout-seconds=1"
+PROBES = "--health-path=/healthz", "--health-interval-seconds=0.2", "--health-timeout-seconds=20"
 
 
 def problems(router: Router) -> dict[str, tuple[str, str]]:
@@ -187,15 +187,26 @@ def test_an_instance_that_takes_requests_and_fails_them_is_left_alone(
     start_router: StartRouter, start_instance: StartInstance, rogue, rudeness: str
 ) -> None:
     good, bad = start_instance("1.0", "good"), rogue("1.0", "bad", rudeness)
-    router = start_router(rollout([good, bad]), "--answer-seconds=0.5")
-    for _ in range(12):
-        with router.wire(20) as wire, suppress(OSError):
+    router = start_router(rollout([good, bad]), *(["--answer-seconds=2"] if rudeness == "silence" else []))
+
+    def ask() -> None:
+        with router.wire() as wire, suppress(OSError):
             wire.ask(get("/"))
-        if bad.address in problems(router):
+
+    said = f"stable 1.0: instance {bad.address} is left alone for 1 s"
+    for _ in range(12):
+        ask()
+        if said in router.output():
             break
-    assert problems(router)[bad.address] == ("stable", "ejected")
+    until(lambda: len(bad.seen) >= 3, what="it has read what it was sent")
     assert len(bad.seen) == 3
     assert metric(router, "ejections_total", role="stable") >= 1
+
+    def is_shown() -> bool:  # that second may be over; each time it fails, it is left alone for longer
+        ask()
+        return problems(router).get(bad.address) == ("stable", "ejected")
+
+    until(is_shown, what="the status shows it")
 
 
 def test_a_burst_of_503_goes_elsewhere_where_that_is_chosen_and_comes_back(
@@ -206,7 +217,8 @@ def test_a_burst_of_503_goes_elsewhere_where_that_is_chosen_and_comes_back(
     router = start_router(rollout([good, bursts]), *chosen)
     bursts.on("/", ill)
     assert served(router, 40) == {"good": 40}
-    assert 3 <= len(bursts.calls) <= 6, "left alone after three; its time may have come again meanwhile"
+    times = metric(router, "ejections_total", role="stable")  # more than one, if its time came again meanwhile
+    assert len(bursts.calls) == 2 + times >= 3, "left alone after three, and after each one from then on"
     bursts.on("/", bursts.greet)
     until(lambda: served(router, 4)["bursts"] == 2, 40)
     named = f"stable 1.0: instance {bursts.address}"

@@ -75,7 +75,7 @@ def test_the_json_log_tells_each_request_and_why_it_went_where_it_went(
     assert {one["instance"], two["instance"]} == {stable.address, candidate.address}
     assert one["reason"] == two["reason"] == "blend"
     assert two["status"] == 404
-    assert 0 < one["upstream_seconds"] <= one["seconds"] < 5
+    assert 0 < one["upstream_seconds"] <= one["seconds"] < 60, "seconds, and no thousandths of them"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", one["time"])
     asked_of = [call for call in stable.calls + candidate.calls if call.target == b"/a?b=c"]
     assert one["request_id"].encode() == asked_of[0].one(b"X-Request-ID")
@@ -200,9 +200,12 @@ def test_connections_that_are_kept_for_the_next_request_are_seen(
     def idle() -> float:
         return total(samples(router), "upstream_idle_connections")
 
+    def is_kept() -> bool:  # for two seconds after each request, which may be over before the look
+        router.ask(get())
+        return idle() == 1
+
     assert idle() == 0
-    router.ask(get())
-    until(lambda: idle() == 1, what="it is kept")
+    until(is_kept, what="it is kept")
     until(lambda: idle() == 0, what="it has waited long enough")
 
 

@@ -138,12 +138,13 @@ def test_the_age_grows_while_the_store_is_away_and_ends_with_it(router: Router) 
 def test_ten_thousand_keys_are_no_burden(router: Router, instance: Instance, start_instance: StartInstance) -> None:
     new = start_instance("1.7")
     others = {f"apps/app-other-{n}-80/containers/{n}": f"10.0.{n // 250}.{n % 250}:80" for n in range(10_000)}
-    began = time.monotonic()
+    before = router.cpu_seconds()
     router.put({**others, **rollout([instance], [new], 50)})
     router.put({**others, **rollout([instance], [new], 100)})
-    print(f"10,000 keys: two changes in {time.monotonic() - began:.3f} s")
     assert router.ask(get()).version == "1.7"
-    assert time.monotonic() - began < 5
+    computed = router.cpu_seconds() - before
+    print(f"10,000 keys: two changes in {computed:.2f} s of computing")
+    assert computed < 5
 
 
 def test_ten_instances_under_a_thousand_keys_are_ten_and_nine_dead_ones_cost_nothing(
@@ -258,9 +259,8 @@ def test_a_start_without_the_store_serves_what_was_saved_and_says_how_old_it_is(
     router.start()
     until(lambda: router.status()["store"]["source"] == "saved")
     serves(router)
-    store = router.status()["store"]
-    assert 0.2 <= store["age_seconds"] < 60
-    assert "not there" in store["trouble"]
+    trouble(router, "not there")
+    assert 0.2 <= router.status()["store"]["age_seconds"] < 60
     assert router.status()["snapshot"]["stickiness"] == "cookie"
     assert router.get("/readyz")[0] == 200
     router.put(rollout([instance], blend=1))
