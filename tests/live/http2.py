@@ -6,6 +6,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -105,10 +106,9 @@ class Http2:
         self.flush()
 
     def flush(self) -> None:
-        try:
-            self.sock.sendall(self.conn.data_to_send())
-        except OSError:
-            self.is_closed = True
+        data = self.conn.data_to_send()
+        with suppress(OSError):  # it takes nothing any more; what it has said before is still to be read
+            self.sock.sendall(data)
 
     def read(self, seconds: float = 0.05) -> None:
         """Read what is there, or what comes in so many seconds."""

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from tests.ports import free_port
 
@@ -41,7 +42,7 @@ def secured(router: Router, authority: Authority, name: str = "shop.example", pr
     context = ssl.create_default_context(cafile=str(authority.path))
     if protocols:
         context.set_alpn_protocols(protocols)
-    plain = socket.create_connection(("127.0.0.1", router.port), 10)
+    plain = socket.create_connection(("127.0.0.1", router.port), 30)
     return Wire(router.port, sock=context.wrap_socket(plain, server_hostname=name))
 
 
@@ -88,7 +89,7 @@ def curl(router: Router, authority: Authority, *arguments: str, path: str = "/")
     assert program, "curl is not there; .ci/needs says what to install"
     resolved = ("--resolve", f"shop.example:{router.port}:127.0.0.1", "--cacert", str(authority.path))
     url = f"https://shop.example:{router.port}{path}"
-    return subprocess.run([program, "-sS", *resolved, *arguments, url], capture_output=True, text=True, timeout=30)
+    return subprocess.run([program, "-sS", *resolved, *arguments, url], capture_output=True, text=True, timeout=60)
 
 
 def test_each_name_has_its_certificate_and_the_unknown_have_the_default(shop: Router, authority: Authority) -> None:
@@ -108,7 +109,7 @@ def test_each_name_has_its_certificate_and_the_unknown_have_the_default(shop: Ro
             input="",
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
         )
         assert f"subject=CN = {wanted}\n" in said.stdout, (name, said.stdout)
 
@@ -120,7 +121,7 @@ def test_http_1_1_by_tls_has_the_whole_engine(shop: Router, authority: Authority
             assert instance.calls[-1].one(b"X-Forwarded-Proto") == b"https"
             assert b"; Secure" in (answer.one(b"Set-Cookie") or b"")
     with Crowd(lambda: secured(shop, authority), 4, 4, 4, 2) as crowd:
-        until(lambda: len(crowd.counts) == 4 and sum(crowd.counts.values()) > 100, 30)
+        until(lambda: crowd.wrong or (len(crowd.counts) == 4 and sum(crowd.counts.values()) > 100), 60)
 
 
 def test_http_2_where_the_client_can(shop: Router, authority: Authority, instance: Instance, tmp_path: Path) -> None:
@@ -186,7 +187,7 @@ def test_an_event_stream_by_http_2_is_ended_whole(
     resolved = ("--resolve", f"shop.example:{router.port}:127.0.0.1", "--cacert", str(authority.path))
     got = tmp_path / "got"
     with subprocess.Popen([program, "-sSN", "--http2", *resolved, "-o", str(got), url]) as listening:
-        until(lambda: got.exists() and got.read_bytes() == b"data: 1\n\n", 20, "the first event")
+        until(lambda: got.exists() and got.read_bytes() == b"data: 1\n\n", what="the first event")
         if why == "its instance leaves":
             router.put(rollout([other]))
             assert curl(router, authority, "--http2").returncode == 0
@@ -227,7 +228,7 @@ def test_what_is_too_old_is_refused_and_counted(shop: Router, authority: Authori
     assert curl(shop, authority, "--tls-max", "1.2").returncode == 0
     assert curl(shop, authority, "--tls-max", "1.2", "--ciphers", "AES128-SHA").returncode == 35, "no forward secrecy"
     until(lambda: failed() >= before + 2)
-    with socket.create_connection(("127.0.0.1", shop.port), 10) as plain:
+    with socket.create_connection(("127.0.0.1", shop.port), 30) as plain:
         plain.sendall(get("/"))
         assert Wire(0, sock=plain).rest()[:1] in (b"", b"\x15")  # an alert, at most
     until(lambda: failed() >= before + 3)
@@ -241,7 +242,7 @@ def test_a_client_may_not_negotiate_again(shop: Router) -> None:
         input="R\n",
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     assert "RENEGOTIATING" in said.stdout + said.stderr
     assert "no renegotiation" in said.stderr, said.stderr
@@ -250,7 +251,7 @@ def test_a_client_may_not_negotiate_again(shop: Router) -> None:
 def test_a_silent_handshake_has_an_end(start_router: StartRouter, instance: Instance, authority: Authority) -> None:
     pair = authority.write(authority.directory / "silent.pem", "shop.example")
     router = start(start_router, instance, f"tls:{{port}}:cert={pair}", "--head-seconds", "1")
-    with socket.create_connection(("127.0.0.1", router.port), 10) as silent:
+    with socket.create_connection(("127.0.0.1", router.port), 30) as silent:
         assert Wire(0, sock=silent).is_closed()
     assert 'limit="head-seconds"} 1.0' in router.metrics()
 
@@ -278,33 +279,34 @@ def test_new_certificates_are_in_force_and_disturb_nobody(
     until(lambda: serial(router, authority))
 
     def all_have(wanted: str) -> bool:
-        return {serial(router, authority) for _ in range(6)} == {wanted}
+        return {serial(router, authority).lstrip("0") for _ in range(6)} == {wanted}
 
     def said(words: str) -> int:
         return router.output().count(words)
 
-    until(lambda: said("certificates are in force") == workers, what="each process has said so at its start")
+    until(lambda: said("certificates are in force") == workers, 60, "each process has said so at its start")
     assert said(f"{pair} (shop.example; until 20") == workers
-    (end,) = re.findall(r'certificate_expiry_timestamp_seconds{app="shop",name="shop.example"} (\S+)', router.metrics())
+    expiry = r'certificate_expiry_timestamp_seconds{app="shop",name="shop.example"} (\S+)'
+    (end,) = until(lambda: re.findall(expiry, router.metrics()), what="the metrics tell when it ends")
     assert 9 * 86400 < float(end) - time.time() < 11 * 86400
     with Crowd(lambda: secured(router, authority), 4, 4, 2, 1) as crowd:
-        until(lambda: len(crowd.counts) == 4, 30)
+        until(lambda: crowd.wrong or len(crowd.counts) == 4, 60)
         for by_signal in (True, False):
-            before, done = serial(router, authority), said("certificates are in force")
+            done = said("certificates are in force")
             authority.write(pair, "shop.example")
+            after = f"{x509.load_pem_x509_certificate(pair.read_bytes()).serial_number:X}"
             if by_signal:
                 router.signal(signal.SIGHUP)
-            until(lambda: said("certificates are in force") == done + workers, 20)  # noqa: B023
-            after = serial(router, authority)
-            assert after != before
-            assert all_have(after)
+            # One may say it twice, where the signal comes late: it looks by itself, too.
+            until(lambda: said("certificates are in force") >= done + workers)  # noqa: B023
+            until(lambda: all_have(after), what="all show the new one")  # noqa: B023
         pair.write_text("-----BEGIN NONSENSE-----")
-        until(lambda: said(f"the file {pair} has no certificate in PEM form") == workers, 20)
-        until(lambda: said("read before stay in force") == workers)
+        until(lambda: said(f"the file {pair} has no certificate in PEM form") >= workers)
+        until(lambda: said("read before stay in force") >= workers)
         assert all_have(after)
         certificate, _ = authority.issue("shop.example")
         pair.write_bytes(certificate + authority.issue("shop.example")[1])
-        until(lambda: "is not that of the certificate" in router.output(), 20)
+        until(lambda: "is not that of the certificate" in router.output())
         assert all_have(after)
         done = sum(crowd.counts.values())
         until(lambda: sum(crowd.counts.values()) > done + 50, 30)
@@ -335,7 +337,7 @@ def test_a_hand_over_is_not_noticed_by_tls_clients_either(
         assert program
         resolved = ("--resolve", f"shop.example:{port}:127.0.0.1", "--cacert", str(authority.path))
         with Crowd(lambda: secured(router, authority), 8, 8, 4, 2) as crowd:
-            until(lambda: len(crowd.counts) == 4, 30)
+            until(lambda: crowd.wrong or len(crowd.counts) == 4, 60)
             h2 = subprocess.Popen(
                 [
                     program,
@@ -359,7 +361,7 @@ def test_a_hand_over_is_not_noticed_by_tls_clients_either(
                 supervisor.hear("MAINPID=")
                 done = sum(crowd.counts.values())
                 until(lambda: crowd.wrong or sum(crowd.counts.values()) > done + 100, 30)  # noqa: B023
-            until(lambda: not any(map(lives, supervisor.pids[:-1])), 30)
+            until(lambda: not any(map(lives, supervisor.pids[:-1])), 60)
             out, err = h2.communicate(timeout=60)
             assert (h2.returncode, out.split(), err) == (0, ["2"] * 400, "")
     finally:
@@ -375,7 +377,7 @@ def test_the_settings_port_can_be_had_by_tls(
     port = free_port()
     start_router(rollout([instance]), "--admin", f"tls:{port}:cert={pair}:interface=127.0.0.1")
     context = ssl.create_default_context(cafile=str(authority.path))
-    plain = socket.create_connection(("127.0.0.1", port), 10)
+    plain = socket.create_connection(("127.0.0.1", port), 30)
     with Wire(port, sock=context.wrap_socket(plain, server_hostname="localhost")) as wire:
         assert wire.ask(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").status == 200
 
@@ -385,7 +387,7 @@ def test_the_proxy_protocol_comes_before_tls(
 ) -> None:
     pair = authority.write(tmp_path / "shop.pem", "shop.example")
     router = start(start_router, instance, f"haproxy:tls:{{port}}:cert={pair}")
-    plain = socket.create_connection(("127.0.0.1", router.port), 10)
+    plain = socket.create_connection(("127.0.0.1", router.port), 30)
     plain.sendall(b"PROXY TCP4 203.0.113.9 192.0.2.1 4242 443\r\n")
     context = ssl.create_default_context(cafile=str(authority.path))
     with Wire(0, sock=context.wrap_socket(plain, server_hostname="shop.example")) as wire:

@@ -72,7 +72,7 @@ def echo() -> Iterator[Echo]:
 
 @pytest.fixture(scope="module")
 def router(start_router: StartRouter, echo: Echo) -> Router:
-    return start_router(rollout([echo]), "--idle-seconds=1", "--body-seconds=1", "--answer-seconds=1")
+    return start_router(rollout([echo]))
 
 
 def opened(router: Router, **options: object) -> ClientConnection:
@@ -84,10 +84,10 @@ def test_messages_of_all_sizes_come_back(router: Router, echo: Echo) -> None:
         for size in (0, 1, 125, 126, 65_535, 65_536, 5_000_000):
             message = os.urandom(size)
             socket.send(message)
-            assert socket.recv(10) == message
+            assert socket.recv(30) == message
         socket.send("text \N{SNOWMAN}")
-        assert socket.recv(10) == "text \N{SNOWMAN}"
-        assert socket.ping().wait(10)
+        assert socket.recv(30) == "text \N{SNOWMAN}"
+        assert socket.ping().wait(30)
     head = echo.heads[-1]
     assert head["connection"].lower() == "upgrade"
     assert head["x-forwarded-for"] == "127.0.0.1"
@@ -98,17 +98,18 @@ def test_many_messages_in_flight_keep_their_order(router: Router) -> None:
     with opened(router) as socket:
         sending = threading.Thread(target=lambda: [socket.send(str(number)) for number in range(5000)])
         sending.start()
-        assert [socket.recv(10) for _ in range(5000)] == [str(number) for number in range(5000)]
+        assert [socket.recv(30) for _ in range(5000)] == [str(number) for number in range(5000)]
         sending.join()
 
 
-def test_silence_is_no_reason_to_end(router: Router) -> None:
+def test_silence_is_no_reason_to_end(start_router: StartRouter, echo: Echo) -> None:
+    router = start_router(rollout([echo]), "--idle-seconds=2", "--body-seconds=2", "--answer-seconds=2")
     with opened(router) as socket:
         # Longer than any limit on silence that this router has for requests.
         with pytest.raises(TimeoutError):
-            socket.recv(2)
+            socket.recv(4)
         socket.send("still there")
-        assert socket.recv(10) == "still there"
+        assert socket.recv(30) == "still there"
 
 
 def test_the_client_may_close(router: Router, echo: Echo) -> None:
@@ -124,7 +125,7 @@ def test_the_instance_may_close(router: Router) -> None:
     with opened(router) as socket:
         socket.send("bye")
         with pytest.raises(ConnectionClosed):
-            socket.recv(10)
+            socket.recv(30)
         assert (socket.close_code, socket.close_reason) == (4001, "as you like")
 
 
@@ -132,14 +133,14 @@ def test_an_instance_that_dies_ends_it(router: Router) -> None:
     with opened(router) as socket:
         socket.send("die")
         with pytest.raises((ConnectionClosedError, ConnectionClosedOK)):
-            socket.recv(10)
+            socket.recv(30)
         assert socket.close_code != 1000
     until(lambda: router.status()["snapshot"]["stable"]["instances"][0]["in_flight"] == 0)
 
 
 def who(socket: ClientConnection) -> str:
     socket.send("who")
-    return str(socket.recv(10))
+    return str(socket.recv(30))
 
 
 def test_it_is_a_choice_like_any_other_and_ends_where_it_began(router: Router, echo: Echo) -> None:
@@ -201,11 +202,12 @@ def test_what_is_sent_ahead_and_along_with_the_switch_arrives(
 
 
 def test_an_open_one_is_cut_at_the_end_of_the_drain(start_router: StartRouter, echo: Echo) -> None:
-    router = start_router(rollout([echo]), "--drain-seconds", "1")
+    router = start_router(rollout([echo]), "--drain-seconds", "6")  # the last two of which are for goodbyes
     with opened(router) as socket:
         router.signal(15)
+        until(lambda: "draining 1 client connections" in router.output())
         socket.send("in the drain")
-        assert socket.recv(10) == "in the drain"
+        assert socket.recv(30) == "in the drain"
         with pytest.raises(ConnectionClosed):
-            socket.recv(10)
+            socket.recv(30)
     assert router.wait() == 0
