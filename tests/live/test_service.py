@@ -44,11 +44,11 @@ class Held:
 
     def begin(self, call: Call) -> None:
         call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nbegun")
-        assert self.go_on.wait(20)
+        assert self.go_on.wait(60)
         call.send(b"ended")
 
     def answer(self, call: Call) -> None:
-        assert self.go_on.wait(20)
+        assert self.go_on.wait(60)
         call.answer(call.read_body())
 
     def never(self, call: Call) -> None:
@@ -107,8 +107,8 @@ def test_what_never_ends_is_cut_at_the_end_of_the_drain(
         router.signal(signal.SIGTERM)
         assert wire.is_closed()
         assert router.wait() == 0
-    assert 0.9 < time.monotonic() - began < 5
-    assert held.left.wait(5)
+    assert time.monotonic() - began > 0.9
+    assert held.left.wait(30)
     assert "1 client connections were cut" in router.output()
 
 
@@ -131,9 +131,8 @@ def test_a_second_sigterm_changes_nothing(start_router: StartRouter, start_insta
 def test_with_nothing_in_flight_it_ends_at_once(start_router: StartRouter, instance: Instance) -> None:
     router = start_router(rollout([instance]))
     router.ask(get())
-    began = time.monotonic()
-    assert router.stop() == 0
-    assert time.monotonic() - began < 5
+    router.signal(signal.SIGTERM)
+    assert router.wait(20) == 0, "sooner than --drain-seconds"
 
 
 # Where it listens
@@ -379,7 +378,7 @@ def test_version_and_help(tmp_path: Path) -> None:
     version.mkdir()
     explained.mkdir()
     processes = [run(version, ["--version"]), run(explained, ["--help"])]
-    assert [process.wait(30) for process in processes] == [0, 0]
+    assert [process.wait(60) for process in processes] == [0, 0]
     assert (version / "stdout").read_text() == f"rolling-router {rolling_router.__version__}\n"
     text = (explained / "stdout").read_text()
     for word in ("--app", "--store", "--listen", "--trusted-proxy", "--drain-seconds", "tcp:8000", "ROLLING_ROUTER_"):

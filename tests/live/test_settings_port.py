@@ -137,18 +137,21 @@ def test_a_rollout_is_steered_by_the_api_and_the_traffic_follows_at_once(router:
     assert {router.ask(get()).version for _ in range(4)} == {"1.0"}
 
 
-def test_fifty_browsers_are_told_of_an_edit_of_the_file_within_a_second(router: Router) -> None:
+def test_fifty_browsers_are_told_of_an_edit_of_the_file_at_once(router: Router) -> None:
     page = signed_in(router)
     with ExitStack() as stack:
         streams = [stack.enter_context(Stream(page)) for _ in range(50)]
         for stream in streams:
             stream.next("series")
         keys = json.loads(router.store.read_text())
-        began = time.monotonic()
         router.write({**keys, f"rolling/{APP}/blendpercent": "7"})
-        told = [stream.next("state")[1]["snapshot"]["blend"] for stream in streams]
-        assert told == [7] * 50
-        assert time.monotonic() - began < 5  # on a busy machine; on an idle one a tenth of a second
+        written = time.time()
+        for stream in streams:
+            name, told, seconds = "", {}, 0
+            while not (name == "state" and told["snapshot"]["blend"] == 7):  # of what was before it may hear, too
+                name, told, _ = stream.next()
+                seconds += name == "sample" and told["at"] >= written
+                assert seconds < 5, "other news come before it"
         router.put(keys)
 
 
@@ -251,13 +254,13 @@ def test_tokens_are_made_and_revoked_by_the_command_while_the_router_runs(
 
     secret = token("create", "--name", "jun", "--role", "viewer")
     viewer = Client(router, secret)
-    until(lambda: viewer.ask("GET", "status")[0] == 200, 20, "the new token counts")
+    until(lambda: viewer.ask("GET", "status")[0] == 200, what="the new token counts")
     assert viewer.ask("PUT", "settings/blend", {"blend": 1}, If_Match='"x"')[1]["code"] == "operator-needed"
     assert [line.split()[0] for line in token("list").splitlines()] == ["first", "jun"]
     page = Client(router, None)
     assert page.sign_in(token=secret)[0] == 200
     token("revoke", "--name", "jun")
-    until(lambda: viewer.ask("GET", "status")[0] in (401, 429), 20, "the token counts no more")
+    until(lambda: viewer.ask("GET", "status")[0] in (401, 429), what="the token counts no more")
     assert page.ask("GET", "status")[0] == 401
 
     router.stop()
@@ -291,30 +294,29 @@ def test_workers_are_sampled_as_one_and_a_change_is_in_force_when_all_follow(
     start_router: StartRouter, instances: tuple[Instance, Instance]
 ) -> None:
     router = start_router(rollout([instances[0]], [instances[1]], 0), "--workers", "2")
-    until(lambda: router.status()["in_force"], 30, "both workers follow")
+    until(lambda: router.status()["in_force"], 60, "both workers follow")
     with Stream(Client(router)) as stream:
-        last = stream.next("series")[1]["to"] or stream.next("sample")[1]["at"]
+
+        def sample() -> Any:
+            """The next second in which both have told: none is known of the others."""
+            return until(lambda: (told := stream.next("sample")[1])["stable"] and told, 60, "both workers tell")
+
+        last, total = sample()["at"], 0.0
         for _ in range(20):
             router.ask(get())
-        total = 0.0
-
-        def all_there() -> bool:
-            nonlocal total, last
-            sample = stream.next("sample")[1]
-            if sample["stable"]:  # after seconds without a sample, its numbers are the average over all of them
-                total += sample["stable"]["requests"] * (sample["at"] - last)
-                last = sample["at"]
-            return total > 19.9
-
-        until(all_there, 20, "all requests are in samples")
+        while total < 19.9:  # after seconds without a sample, its numbers are the average over all of them
+            told = sample()
+            total += told["stable"]["requests"] * (told["at"] - last)
+            last = told["at"]
+        assert total < 20.1
         Client(router).write("PUT", "settings/blend", {"blend": 100})
-        until(lambda: (state := stream.next("state")[1])["in_force"] and state["snapshot"]["blend"] == 100, 20)
+        until(lambda: (state := stream.next("state")[1])["in_force"] and state["snapshot"]["blend"] == 100, 60)
         assert {router.ask(get()).version for _ in range(6)} == {"1.1"}
 
 
 def test_metrics_can_be_closed(start_router: StartRouter, instances: tuple[Instance, Instance]) -> None:
     router = start_router(rollout([instances[0]]), "--metrics-need-token")
-    asking = http.client.HTTPConnection("127.0.0.1", router.admin, timeout=10)
+    asking = http.client.HTTPConnection("127.0.0.1", router.admin, timeout=30)
     asking.request("GET", "/metrics")
     assert asking.getresponse().status == 401
     asking.close()
@@ -354,16 +356,14 @@ def test_an_occs_bearer_of_the_console_signs_in_and_sets_the_application_up(
         )
         assert (status, told["changed"], told["settings"]["blend"]) == (200, True, 0)
         # The session writes through a store of its own; the router's looks there once a second.
-        until(lambda: page.ask("GET", "status")[1]["revision"] == told["revision"], 10, "the router follows")
+        until(lambda: page.ask("GET", "status")[1]["revision"] == told["revision"], 30, "the router follows")
         with Stream(page) as stream:
             stream.next("series")
             emulator.put(f"rolling/{APP}/stickyness", "1")
             until(
-                lambda: stream.next("state")[1]["snapshot"]["stickiness"] == "cookie", 10, "the change shows by itself"
+                lambda: stream.next("state")[1]["snapshot"]["stickiness"] == "cookie", 30, "the change shows by itself"
             )
         emulator.stop()
-        began = time.monotonic()
         assert Client(router, None).sign_in(bearer=emulator.token)[1]["code"] == "host-silent"
-        assert time.monotonic() - began < 10
         assert "wrong-and-secret" not in router.output()
         assert emulator.token not in router.output()

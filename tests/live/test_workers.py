@@ -8,6 +8,7 @@ import signal
 import socket
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,21 +44,19 @@ def crew(start_instance: StartInstance, start_router: StartRouter) -> Router:
     return router
 
 
-def requests(router: Router) -> int:
-    counted: int = router.status()["counts"]["requests"]
-    return counted
-
-
 def test_all_requests_are_counted_whoever_served_them(crew: Router) -> None:
     for _ in range(40):
         assert crew.ask(get()).status == 200
-    until(lambda: requests(crew) == 40, what="40 requests are counted")
-    roles = crew.status()["counts"]["roles"]
+
+    def all_counted() -> dict[str, Any] | None:  # a worker that is slow to tell is left out of an answer
+        counts: dict[str, Any] = crew.status()["counts"]
+        return counts if counts["requests"] == 40 else None
+
+    candidate = until(all_counted, what="40 requests are counted")["roles"]["candidate"]
     # Each worker splits exactly by itself: together they are off by less than one for each of them.
-    assert abs(roles["candidate"]["served"] - 20) <= 2
-    assert f'rolling_router_split_asked_total{{app="shop",role="candidate"}} {roles["candidate"]["asked"]}.0' in (
-        crew.metrics()
-    )
+    assert abs(candidate["served"] - 20) <= 2
+    line = f'rolling_router_split_asked_total{{app="shop",role="candidate"}} {candidate["asked"]}.0'
+    until(lambda: line in crew.metrics(), what="the metrics say the same")
 
 
 def test_a_worker_that_dies_is_replaced_and_the_others_serve_meanwhile(crew: Router) -> None:
@@ -74,7 +73,7 @@ def test_who_takes_the_place_of_a_worker_while_the_store_is_away_accepts_nobody_
     crew.store.rename(crew.store.with_suffix(".away"))
     until(lambda: crew.output().count("the store is lost") == 3, what="all have noticed")
     os.kill(min(workers(crew)), signal.SIGKILL)
-    until(lambda: crew.output().count("the store is lost") == 4, 30, "the new one has found nothing")
+    until(lambda: crew.output().count("the store is lost") == 4, 60, "the new one has found nothing")
     assert [crew.ask(get()).status for _ in range(20)] == [200] * 20
     crew.store.with_suffix(".away").rename(crew.store)
     until(lambda: crew.status()["counts"]["requests"] >= 20)
@@ -89,7 +88,7 @@ def test_workers_end_when_their_parent_is_killed(start_instance: StartInstance, 
     orphans = workers(router)
     until(lambda: router.ask(get()).status == 200, what="they serve")
     router.kill()
-    until(lambda: not any(map(lives, orphans)), 20, "the orphans end")
+    until(lambda: not any(map(lives, orphans)), 60, "the orphans end")
 
 
 def test_a_change_is_in_force_in_every_worker(start_instance: StartInstance, start_router: StartRouter) -> None:
@@ -122,7 +121,7 @@ def test_a_unix_socket_and_the_proxy_protocol_can_be_shared_too(
     router = start_router(rollout([start_instance("1.0")]), "--workers", "2", listen=f"unix:{path}")
     until(path.exists, what="the socket is there")
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(10)
+        client.settimeout(30)
         client.connect(str(path))
         client.sendall(b"GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n")
         assert client.recv(64).startswith(b"HTTP/1.1 200")
