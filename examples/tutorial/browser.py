@@ -45,8 +45,9 @@ class Browser:
             self._playwright = sync_playwright().start()
             # Ctrl-C is ours: Chromium ends when the walk closes it.
             self._chromium = self._playwright.chromium.launch(
-                executable_path=path, args=FLAGS, handle_sigint=False, handle_sigterm=False, handle_sighup=False
-            )
+                executable_path=path, args=FLAGS, handle_sigint=False, handle_sigterm=False, handle_sighup=False,
+                timeout=90_000,
+            )  # fmt: skip
         context: BrowserContext = self._chromium.new_context(locale="en-GB")
         return context
 

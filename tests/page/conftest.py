@@ -35,7 +35,7 @@ def browser() -> Iterator[Browser]:
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     assert path, "Chromium is needed: .ci/needs chromium"
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        found = playwright.chromium.launch(executable_path=path, args=FLAGS, timeout=90_000)
         yield found
         found.close()
 
