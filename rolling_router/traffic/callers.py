@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.web.http import Request
 
+from rolling_router.proxy.sending import has_unread
 from rolling_router.traffic.descriptors import most_callers
 
 _log = Logger()
@@ -51,9 +52,9 @@ class Callers(WrappingFactory):
             _log.warn("the settings port has {most} connections; beyond, those that ask nothing are ended", most=most)
 
     async def hang_up(self) -> None:
-        """End each connection when its answer is over, within 2 s; then all."""
+        """End each connection when its answer is over, also one to a request that is not read yet; all after 2 s."""
         for _ in range(_LOOKS):
-            for one in [one for one in self.protocols if not _is_busy(one)]:
+            for one in [one for one in self.protocols if not (_is_busy(one) or has_unread(one))]:
                 one.transport.loseConnection()
             if not self.protocols:
                 return
