@@ -121,7 +121,7 @@ def test_the_original_image_s_four_variables_are_enough(emulator: Emulator, tmp_
             with suppress(OSError):
                 asking = urllib.request.Request(f"http://127.0.0.1:{admin}/api/v1/status")
                 asking.add_header("Authorization", f"Bearer {TOKEN}")
-                return json.load(urllib.request.urlopen(asking, timeout=10))
+                return json.load(urllib.request.urlopen(asking, timeout=30))
 
         until(lambda: (found := status()) and found["snapshot"]["blend"] == 50, START_SECONDS)
         with Wire(port) as wire:

@@ -167,7 +167,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tls(port: int, certificate: Path) -> Wire:
     context = ssl.create_default_context(cafile=str(certificate / "certificate.pem"))
     context.set_alpn_protocols(["http/1.1"])  # as every browser does, and curl
-    plain = socket.create_connection(("127.0.0.1", port), 10)
+    plain = socket.create_connection(("127.0.0.1", port), 30)
     return Wire(port, sock=context.wrap_socket(plain, server_hostname="shop.example"))
 
 
@@ -211,7 +211,7 @@ def test_both_ports_agree_with_what_clients_offer_by_alpn(
     if offered:
         context.set_alpn_protocols(offered)
     for port, path in zip(ports, ("/", "/healthz"), strict=True):
-        with socket.create_connection(("127.0.0.1", port), 10) as plain:
+        with socket.create_connection(("127.0.0.1", port), 30) as plain:
             secured = context.wrap_socket(plain, server_hostname="shop.example")
             assert secured.selected_alpn_protocol() == ("http/1.1" if offered else None)
             with Wire(port, sock=secured) as wire:
@@ -347,7 +347,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ended]
 
 def end(process: subprocess.Popen[bytes], here: Path, names: dict[str, object]) -> Ended:
     try:
-        status = process.wait(60)
+        status = process.wait(100)
     finally:
         process.kill()
         process.wait()

@@ -76,7 +76,8 @@ def router(start_router: StartRouter, echo: Echo) -> Router:
 
 
 def opened(router: Router, **options: object) -> ClientConnection:
-    return connect(f"ws://127.0.0.1:{router.port}/ws?a=b", max_size=None, compression=None, proxy=None, **options)  # type: ignore[arg-type]
+    options = {"max_size": None, "compression": None, "proxy": None, "open_timeout": 30, **options}
+    return connect(f"ws://127.0.0.1:{router.port}/ws?a=b", **options)  # type: ignore[arg-type]
 
 
 def test_messages_of_all_sizes_come_back(router: Router, echo: Echo) -> None:
