@@ -36,7 +36,9 @@ def test_what_one_is_about_to_set_survives_what_comes_in_meanwhile(router, insta
     expect(page.locator("#sticky")).to_have_value("on")
 
 
-def test_asked_and_served_stand_side_by_side_with_the_figures_of_both(router, open_page):
+def test_asked_and_served_stand_side_by_side_with_the_figures_of_both(start_router, instances, open_page):
+    stable, candidate = instances
+    router = start_router(rollout([stable], [candidate]))  # one that has served nobody yet
     page = open_page(router)
     set_blend(page, 50)
     for _ in range(40):
