@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import random
 import socket
+from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack
 from itertools import cycle
 
 FIRST, LAST = 10_100, 15_000
@@ -25,12 +26,25 @@ def _turns() -> Iterator[int]:
 
 
 _TURNS = _turns()
+_MARKS: deque[socket.socket] = deque()
+"""Of the ports that were given last: names by which other runs of tests on this machine know that they are taken."""
+_MARKS_MOST = 200
 
 
 def free_port() -> int:
     """A port of this machine that nobody listens on, and that is not given again for a long while."""
     for port in _TURNS:
-        with socket.socket() as listening, suppress(OSError):
-            listening.bind(("127.0.0.1", port))
-            return port
+        with ExitStack() as failing:
+            mark = failing.enter_context(socket.socket(socket.AF_UNIX))
+            try:
+                mark.bind(f"\0tests.ports {port}")
+                with socket.socket() as listening:
+                    listening.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            failing.pop_all()
+        _MARKS.append(mark)
+        if len(_MARKS) > _MARKS_MOST:
+            _MARKS.popleft().close()
+        return port
     raise AssertionError("the turns have no end")
