@@ -453,7 +453,7 @@ def test_a_change_is_asked_until_the_router_follows_it(on_a_node, router, emulat
     page.click("#to-setup")
     enter(page, emulator, host=emulator.manager)
     expect(page.locator("#who")).to_contain_text("occs:")
-    emulator.control.faults(node_delay_seconds=8)
+    emulator.control.faults(node_delay_seconds=15)
     page.fill("#blend-number", "20")
     page.click("#blend-set")
     expect(notice(page, "asked")).to_contain_text("Asked for, and not in force yet: Blend 0 → 20")
