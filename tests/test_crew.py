@@ -6,12 +6,17 @@ import io
 import sys
 
 import pytest
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ProcessTerminated
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import Logger, LogLevel, eventAsText, globalLogPublisher
 from twisted.python.failure import Failure
 
 from rolling_router.observe.log_file import LogFile
-from rolling_router.traffic.crew import ANSWER_SECONDS, ASK, TELL_FD, _unanswered, _Worker
+from rolling_router.options import RouterOptions, read_settings
+from rolling_router.traffic.crew import ANSWER_SECONDS, ASK, END_SECONDS, TELL_FD, Crew, _unanswered, _Worker
+from rolling_router.traffic.sockets import Sockets
 from rolling_router.traffic.worker_log import observer
 
 
@@ -50,6 +55,55 @@ def test_a_worker_that_hangs_is_asked_once_and_again_when_it_has_answered():
     assert transport.asked == 3
     worker.childDataReceived(TELL_FD, b'{"at": 3}\n')
     assert told == [{"at": 3}]
+
+
+class Deaf(Transport):
+    """A worker process that neither answers nor ends before it is killed."""
+
+    def __init__(self, worker):
+        super().__init__()
+        self.signals = []
+        self._worker = worker
+        worker.makeConnection(self)
+
+    def signalProcess(self, name):
+        self.signals.append(name)
+        if name == "KILL":
+            self._worker.processEnded(Failure(ProcessTerminated(signal=9)))
+
+
+@pytest.fixture
+def deaf(tmp_path):
+    """A crew of two such, its clock, and their pipes."""
+    options, clock = RouterOptions(), MemoryReactorClock()
+    options.parseOptions(["--app=shop", f"--store=file:{tmp_path}/r.json", "--workers=2", "--drain-seconds=5"])
+    crew = Crew(read_settings(options, {}), clock, (), {}, Sockets(), is_late=False)
+    crew._workers += [_Worker(1), _Worker(2)]
+    return crew, clock, [Deaf(worker) for worker in crew._workers]
+
+
+def test_who_waits_for_figures_may_stop_waiting(deaf):
+    crew, _, _ = deaf
+    asked = crew.figures()
+    asked.cancel()
+    assert isinstance(failure_of(asked), CancelledError)
+
+
+def test_workers_that_do_not_end_are_killed(deaf):
+    crew, clock, transports = deaf
+    over = Deferred.fromCoroutine(crew.stop())
+    assert [transport.signals for transport in transports] == [["TERM"], ["TERM"]]
+    clock.advance(5 + END_SECONDS)
+    assert [transport.signals for transport in transports] == [["TERM", "KILL"], ["TERM", "KILL"]]
+    assert over.called
+    assert failure_of(over) is None
+
+
+def failure_of(deferred):
+    """What a Deferred failed with; ``None`` where it did not, or has not yet."""
+    failures = []
+    deferred.addErrback(failures.append)
+    return failures[0].value if failures else None
 
 
 def test_lines_of_the_access_log_reach_standard_output_whole_and_as_they_are(tmp_path):

@@ -348,9 +348,10 @@ def test_the_end_of_the_router_waits_for_no_history():
     assert has_ended(made.stopService())
 
 
-def test_nor_for_figures():
+@pytest.mark.parametrize("tells", [lambda asked: None, lambda asked: asked.errback(ValueError("not as asked"))])
+def test_nor_for_figures_however_they_are_given_up(tells):
     clock = Clock()
-    made = feed(asked=succeed(()), clock=clock)
+    made = feed(asked=succeed(()), clock=clock, figures=lambda: Deferred(tells))
     made.startService()
     clock.advance(2)
     assert has_ended(made.stopService())

@@ -152,7 +152,7 @@ class Feed(Service):
 
     async def _run(self) -> None:
         await self.look_at_history()
-        while True:
+        while self.running:
             now = self._clock.seconds()
             # Just after each full second, so that a late call does not fall into the next one.
             await deferLater(self._clock, int(now) + 1.02 - now)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred, gatherResults, succeed
@@ -34,6 +34,7 @@ from rolling_router.traffic.succession import OWN_VARIABLES
 from rolling_router.traffic.worker_log import OBSERVER, repeat
 
 _log = Logger()
+_Result = TypeVar("_Result")
 
 WORKER_VARIABLE = "ROLLING_ROUTER_WORKER"
 """
@@ -118,7 +119,9 @@ class Crew:
 
     def figures(self) -> Deferred[Figures]:
         """What all workers together can say. Never fails."""
-        asked = [worker.ask().addTimeout(ANSWER_SECONDS, self._reactor) for worker in self._workers]
+        asked = [
+            worker.ask().addTimeout(ANSWER_SECONDS, self._reactor).addErrback(_unanswered) for worker in self._workers
+        ]
 
         def merge(told: list[Mapping[str, Any] | None]) -> Figures:
             known = [one for one in told if one is not None]
@@ -129,7 +132,7 @@ class Crew:
                 merged = attrs.evolve(merged, lines_dropped=merged.lines_dropped + self._through.dropped)
             return attrs.evolve(merged, revision=None, silent=silent) if silent else merged
 
-        return gatherResults([one.addErrback(_unanswered) for one in asked]).addCallback(merge)
+        return Deferred.fromCoroutine(_each_of(asked)).addCallback(merge)
 
     async def stop(self, is_succeeded: bool = False) -> None:
         """Each worker drains and ends; this ends when the last one has. `is_succeeded` as in `Engine.stop`."""
@@ -144,7 +147,8 @@ class Crew:
             else:
                 worker.end()
         try:
-            await gatherResults([worker.gone for worker in self._workers]).addTimeout(limit, self._reactor)
+            gone = _each_of([worker.gone for worker in self._workers])
+            await Deferred.fromCoroutine(gone).addTimeout(limit, self._reactor)
         except TimedOut:
             for worker in list(self._workers):
                 worker.kill()
@@ -257,6 +261,11 @@ class _Worker(ProcessProtocol):
             asked = self._asked.pop(0)
             if not asked.called:  # it may have been waited for too long
                 asked.callback(json.loads(line))
+
+
+async def _each_of(awaited: Sequence[Deferred[_Result]]) -> list[_Result]:
+    """Unlike `gatherResults`, it can be cancelled as any one of them can: who cancels that gets another error back."""
+    return [await one for one in awaited]
 
 
 def _unanswered(failure: Failure) -> None:
