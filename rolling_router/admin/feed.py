@@ -111,7 +111,7 @@ class Feed(Service):
             entries = await maybeDeferred(self._ask_newest, 20)
         except CancelledError:
             raise
-        except Exception as wrong:
+        except Exception as wrong:  # whatever it is, the page goes on without what is new in it
             _log.warn("the history cannot be read: {wrong}", wrong=wrong)
             return
         if not entries:
@@ -160,7 +160,7 @@ class Feed(Service):
                 await self._tick()
             except CancelledError:
                 raise
-            except Exception:
+            except Exception:  # or nobody would be told anything from then on
                 _log.failure("a second was not told")
 
     async def _tick(self) -> None:

@@ -110,7 +110,7 @@ class Watcher(Service):
         for tell in self._tell:
             try:
                 tell()
-            except Exception:
+            except Exception:  # the others are to hear of it all the same
                 _log.failure("{app}: somebody could not take the news", app=self._app)
 
     def subscribe(self, tell: Callable[[], None]) -> None:
@@ -280,7 +280,7 @@ class Watcher(Service):
         self._problems = frozenset(snapshot.problems)
         try:
             self._publish(snapshot)
-        except Exception:
+        except Exception:  # the store is followed on all the same
             _log.failure("{app}: the new snapshot could not be put in force", app=self._app)
         if not self.known.called:
             self.known.callback(None)
@@ -306,5 +306,5 @@ class Watcher(Service):
             await maybeDeferred(self._store.close).addTimeout(READ_SECONDS, self._clock)
             if self._saved is not None:
                 await self._saved.settled().addTimeout(READ_SECONDS, self._clock)
-        except Exception:
+        except Exception:  # it may be a third party's, and the router ends whatever it does
             _log.failure("{store} was not closed in good order", store=self._store.description)

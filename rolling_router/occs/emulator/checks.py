@@ -35,7 +35,7 @@ class Checks:
             return 200 <= await asked < 400
         except CancelledError:
             raise
-        except Exception:
+        except Exception:  # a container may answer anything at all; what is no answer is no health
             return False
 
     async def _status(self, url: str) -> int:
@@ -51,7 +51,7 @@ class Checks:
                 protocol: Any = await endpoint.connect(_QuietFactory())
             except CancelledError:
                 raise
-            except Exception:
+            except Exception:  # refused, too late, no route: all of them are a no
                 return False
             protocol.transport.loseConnection()
         return True
